@@ -1,0 +1,1 @@
+"""Staffetta: the email relay that companies run themselves."""

@@ -1,0 +1,1 @@
+"""Who may send, as whom: credentials, domains and their DKIM keys."""

@@ -1,0 +1,80 @@
+"""Settings: every knob of the house, read once in `cli` and passed on.
+
+Each field can be set by an environment variable STAFFETTA_<NAME> (upper case). There is no module-level
+instance: whoever needs a setting is given it. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Docs of the fields are the docs of the settings."""
+
+    model_config = SettingsConfigDict(env_prefix="STAFFETTA_", frozen=True, extra="forbid")
+
+    # --- where things are
+    database_url: str = Field("postgresql://localhost/staffetta", description="PostgreSQL, as a libpq URL; `?host=/dir` for a socket.")
+    redis_url: str = Field("redis://localhost:6379/0", description="Valkey or Redis; `unix:///path` for a socket. It only wakes: it may be away.")
+    keyring_path: Path = Field(Path("data/keyring.json"), description="The file of secret keys. Losing it means new DKIM keys, API keys and webhook secrets.")
+    public_url: str = Field("http://localhost:8025", description="Where recipients and clients reach this server from outside.")
+
+    # --- HTTP door
+    api_host: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
+    api_port: int = Field(8025, description="Port the HTTP API listens on.")
+    api_processes: int = Field(1, description="HTTP API processes; one fills a core.")
+    max_message_bytes: int = Field(25 * 1024 * 1024, description="Largest message accepted, as MIME bytes.")
+    max_request_bytes: int = Field(40 * 1024 * 1024, description="Largest request body accepted.")
+    max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.")
+
+    # --- group commit
+    accept_group_rows: int = Field(500, description="Most submissions in one commit.")
+    accept_group_bytes: int = Field(8 * 1024 * 1024, description="Most content bytes in one commit.")
+    accept_waiting_rows: int = Field(5000, description="Submissions that may wait for a commit before 503 is answered.")
+    accept_waiting_bytes: int = Field(128 * 1024 * 1024, description="Content bytes that may wait for a commit before 503 is answered.")
+
+    # --- delivery
+    helo_name: str = Field("localhost", description="The name this server says in EHLO; its address should resolve back to it.")
+    return_path_domain: str = Field("bounces.localhost", description="Domain of the return paths (VERP).")
+    smarthost: str | None = Field(None, description="host:port that takes all mail, instead of delivery to each domain's MX.")
+    smtp_port: int = Field(25, description="Port of receiving servers. Anything but 25 is for tests.")
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field((), description="Resolvers as comma-separated ip or ip:port; empty: those of the system.")
+    allow_private_next_hops: bool = Field(False, description="Deliver to loopback and private addresses found by MX. For development and tests.")
+    connections_per_site: int = Field(20, description="Most connections to one receiving site.")
+    connection_idle_seconds: float = Field(15.0, description="How long an idle connection to a receiving server is kept for the next message.")
+    deliveries_per_connection: int = Field(1000, description="Messages sent over one connection before it is closed.")
+    worker_connections: int = Field(200, description="Most connections of one worker process.")
+    worker_buffer_rows: int = Field(1000, description="Most recipients claimed and not yet settled by one worker.")
+    worker_buffer_bytes: int = Field(64 * 1024 * 1024, description="Most content bytes held by one worker.")
+    worker_processes: int = Field(2, description="Worker processes that `up` starts; one fills a core.")
+    lease_seconds: float = Field(10.0, description="How long a silent worker keeps its claims.")
+    heartbeat_seconds: float = Field(2.0, description="How often a worker renews its lease.")
+    poll_seconds: float = Field(0.5, description="How often a worker looks for work that nobody told it of.")
+    retry_first_seconds: float = Field(120.0, description="Wait before the second attempt; later waits grow from it.")
+    max_age_hours_transactional: float = Field(24.0, description="Age at which transactional mail is given up, unless expires_at says otherwise.")
+    max_age_hours_bulk: float = Field(72.0, description="Age at which bulk mail is given up, unless expires_at says otherwise.")
+    drain_seconds: float = Field(25.0, description="How long a worker told to stop finishes conversations under way.")
+
+    # --- keeping
+    content_retention_days: int = Field(30, description="Days after which message content is dropped.")
+    history_retention_days: int = Field(400, description="Days after which messages, attempts and events are dropped.")
+
+    # --- webhooks
+    webhook_allow_private: bool = Field(False, description="Post webhooks to loopback and private addresses. For development and tests.")
+    webhook_timeout_seconds: float = Field(15.0, description="How long a webhook receiver may take to answer.")
+
+    # --- development
+    inbox_smtp_port: int = Field(2526, description="Local inbox: SMTP port.")
+    inbox_http_port: int = Field(8026, description="Local inbox: HTTP port.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_addresses: bool = Field(False, description="Write mail addresses into logs unredacted.")
+
+    @field_validator("dns_servers", mode="before")
+    @classmethod
+    def _split_dns_servers(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

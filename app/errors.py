@@ -1,0 +1,91 @@
+"""Every refusal that a caller may see, one tree for HTTP and SMTP.
+
+    RelayError
+    ├── InvalidMessage      422 / 554 5.6.0   the submission itself is wrong; `errors` points at the fields
+    ├── MalformedRequest    400 / 500 5.5.2   not even readable (no JSON, bad encoding)
+    ├── MessageTooLarge     413 / 552 5.3.4
+    ├── Unauthenticated     401 / 535 5.7.8
+    ├── Forbidden           403 / 550 5.7.1   authenticated, but the key's scopes do not allow it
+    ├── SenderNotAllowed    403 / 550 5.7.1   a From domain that is not the account's
+    ├── NotFound            404 / 550 5.1.1
+    ├── Conflict            409 / 451 4.3.0   the state of the thing does not allow it, or a key is in flight
+    ├── Throttled           429 / 451 4.7.1   carries retry_after_seconds
+    └── Unavailable         503 / 451 4.3.0   our fault, for now; carries retry_after_seconds
+
+`message` is safe to show to the caller; the cause goes by `raise … from`. A remote server's "no" is never
+an exception: it is a value (mail.reply.Reply, delivery.retry.Outcome).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: `pointer` is a JSON Pointer as URI fragment (RFC 6901 §6), like "#/to/0/email"."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class RelayError(Exception):
+    """A refusal with a stable `code`, a sentence for the caller, and what it is in HTTP and in SMTP."""
+
+    code = "internal"
+    http_status = 500
+    smtp_reply = "451 4.3.0"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errors = tuple(errors)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidMessage(RelayError):
+    code, http_status, smtp_reply = "invalid_message", 422, "554 5.6.0"
+
+
+class MalformedRequest(RelayError):
+    code, http_status, smtp_reply = "malformed_request", 400, "500 5.5.2"
+
+
+class MessageTooLarge(RelayError):
+    code, http_status, smtp_reply = "message_too_large", 413, "552 5.3.4"
+
+
+class Unauthenticated(RelayError):
+    code, http_status, smtp_reply = "unauthenticated", 401, "535 5.7.8"
+
+
+class Forbidden(RelayError):
+    code, http_status, smtp_reply = "forbidden", 403, "550 5.7.1"
+
+
+class SenderNotAllowed(RelayError):
+    code, http_status, smtp_reply = "sender_not_allowed", 403, "550 5.7.1"
+
+
+class NotFound(RelayError):
+    code, http_status, smtp_reply = "not_found", 404, "550 5.1.1"
+
+
+class Conflict(RelayError):
+    code, http_status, smtp_reply = "conflict", 409, "451 4.3.0"
+
+
+class Throttled(RelayError):
+    code, http_status, smtp_reply = "throttled", 429, "451 4.7.1"
+
+
+class Unavailable(RelayError):
+    code, http_status, smtp_reply = "unavailable", 503, "451 4.3.0"

@@ -1,0 +1,1 @@
+"""TOLD: history and its consequences. Nothing becomes history but by `record`; webhooks and feeds read what it wrote."""

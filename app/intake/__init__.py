@@ -1,0 +1,1 @@
+"""IN: accept or refuse. Nothing enters the house but by `submit`; it owns the group commit."""

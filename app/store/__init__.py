@@ -1,0 +1,39 @@
+"""PostgreSQL: a table and every query on it share one file; functions are `verb_noun(connection, …)` and take sequences.
+
+Nothing here decides, commits or knows a protocol. The two statements that touch every table of a message at once
+(accept, settle) have a file of their own.
+"""
+
+from app.store import (
+    accounts,
+    chores,
+    db,
+    domains,
+    events,
+    idempotency,
+    ids,
+    messages,
+    queue,
+    sites,
+    states,
+    suppressions,
+    webhooks,
+    workers,
+)
+
+__all__ = [
+    "accounts",
+    "chores",
+    "db",
+    "domains",
+    "events",
+    "idempotency",
+    "ids",
+    "messages",
+    "queue",
+    "sites",
+    "states",
+    "suppressions",
+    "webhooks",
+    "workers",
+]

@@ -1,0 +1,79 @@
+"""Partitions: made ahead, dropped by age.
+
+History (messages, recipients, attempts, events) lies in weeks of the id's time, content in days of its purge date. A drop is
+one catalogue change instead of millions of deletes. Names: <parent>_p<first day>, so that they can be told from tables.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.ids import floor_of
+
+HISTORY_TABLES = ("messages", "recipients", "attempts", "events")
+CONTENT_TABLE = "content"
+WEEKS_AHEAD = 4
+
+_PARTITION = re.compile(r"^([a-z_]+)_p(\d{8})$")
+
+
+def is_partition(name: str) -> bool:
+    return _PARTITION.match(name) is not None
+
+
+async def make_partitions(connection: AsyncConnection, today: date, *, content_days_ahead: int) -> list[str]:
+    """Create what is missing from yesterday's week to WEEKS_AHEAD, and content's days up to `content_days_ahead`; returns the names made."""
+    existing = await list_partitions(connection)
+    made: list[str] = []
+    first_week = today - timedelta(days=1)
+    first_week -= timedelta(days=first_week.weekday())
+    for week in range(WEEKS_AHEAD + 2):
+        start = first_week + timedelta(weeks=week)
+        for parent in HISTORY_TABLES:
+            made += await _make(connection, existing, parent, start, _id_bound(start), _id_bound(start + timedelta(weeks=1)))
+    for day in range(-1, content_days_ahead + 2):
+        start = today + timedelta(days=day)
+        made += await _make(connection, existing, CONTENT_TABLE, start, start.isoformat(), (start + timedelta(days=1)).isoformat())
+    return made
+
+
+async def drop_partitions(connection: AsyncConnection, today: date, *, history_days: int) -> list[str]:
+    """Drop content whose purge day is past, and weeks of history that ended `history_days` ago; returns the names dropped."""
+    dropped: list[str] = []
+    for name in sorted(await list_partitions(connection)):
+        parent, start = split_name(name)
+        over = start < today if parent == CONTENT_TABLE else start + timedelta(weeks=1) <= today - timedelta(days=history_days)
+        if over:
+            await connection.execute(text(f"DROP TABLE {name}"))
+            dropped.append(name)
+    return dropped
+
+
+async def list_partitions(connection: AsyncConnection) -> set[str]:
+    rows = await connection.execute(text("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'r'"))
+    return {name for (name,) in rows if is_partition(name)}
+
+
+def split_name(name: str) -> tuple[str, date]:
+    """("messages", its first day) of "messages_p20260105"."""
+    match = _PARTITION.match(name)
+    if match is None:
+        raise ValueError(f"not a partition: {name}")
+    return match[1], datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC).date()
+
+
+async def _make(connection: AsyncConnection, existing: set[str], parent: str, start: date, low: str, high: str) -> list[str]:
+    name = f"{parent}_p{start:%Y%m%d}"
+    if name in existing:
+        return []
+    # Names and bounds are made here from dates: nothing of a caller's goes into the statement.
+    await connection.execute(text(f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} FOR VALUES FROM ('{low}') TO ('{high}')"))
+    return [name]
+
+
+def _id_bound(day: date) -> str:
+    return str(floor_of(datetime(day.year, day.month, day.day, tzinfo=UTC)))
