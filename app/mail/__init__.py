@@ -1,0 +1,1 @@
+"""What mail is: addresses, headers, MIME, signatures, envelopes, replies. Pure: no I/O, no clock, no settings, no keys of its own."""
