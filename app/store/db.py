@@ -83,6 +83,11 @@ class Database:
         async with pool.acquire(timeout=5) as connection:
             yield connection
 
+    async def open_hot(self, *, lock_timeout_ms: int = 0) -> HotConnection:
+        """An asyncpg connection of the caller's own, for a loop that uses it all the time; the caller closes it."""
+        settings = _HOT_SETTINGS | ({"lock_timeout": str(lock_timeout_ms)} if lock_timeout_ms else {})
+        return await asyncpg.connect(self.url, timeout=5, command_timeout=60, server_settings=settings)
+
     async def _pool(self) -> Any:
         if self._hot_pool is None:
             pool = await asyncpg.create_pool(

@@ -7,14 +7,19 @@ The primary key is the feed's own index; the second index gives a message's time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
-from app.store.db import metadata
+from app.store.db import HotConnection, metadata
+from app.store.ids import floor_of, time_of
 
 
 class Xid8(UserDefinedType[str]):
@@ -43,3 +48,90 @@ events = Table(
     Index("ix_events_about", "account_id", "about"),
     postgresql_partition_by="RANGE (id)",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    account_id: int
+    id: UUID
+    about: UUID
+    type: str
+    number: int
+    facts: str  # JSON text
+
+
+_INSERT = """
+INSERT INTO events (account_id, id, about, type, number, facts)
+SELECT account_id, id, about, type, number, facts::json
+FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::smallint[], $6::text[]) AS i(account_id, id, about, type, number, facts)
+"""
+
+
+async def insert_events(connection: HotConnection, rows: Sequence[EventRow]) -> None:
+    await connection.execute(
+        _INSERT,
+        [r.account_id for r in rows],
+        [r.id for r in rows],
+        [r.about for r in rows],
+        [r.type for r in rows],
+        [r.number for r in rows],
+        [r.facts for r in rows],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in an account's feed: everything up to it has been read."""
+
+    xid: str
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    xid: str
+    id: UUID
+    about: UUID
+    type: str
+    number: int
+    facts: str  # JSON text, as written
+    address: str | None  # the recipient's; None for `accepted`
+    stream: str | None
+    tags: str | None  # JSON text
+    metadata: str | None  # JSON text
+
+
+# Ids are made by the clocks of several machines and their rows commit in another order: the bound that spares old partitions is
+# taken well before the cursor's time.
+_CLOCK_SLACK = timedelta(days=1)
+
+# The inner query is one range of the primary key; only what it found is joined. A message's low 16 bits are zero (store.ids).
+_FEED = """
+SELECT e.xid::text, e.id, e.about, e.type, e.number, e.facts::text, r.address, m.stream, m.tags::text, m.metadata::text
+FROM (
+    SELECT * FROM events
+    WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xid, id LIMIT $5
+) e
+LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(e.about::text placing '0000' from 33)::uuid
+LEFT JOIN recipients r ON r.account_id = $1 AND r.id = e.about
+ORDER BY e.xid, e.id
+"""
+
+BEGINNING = Cursor("0", UUID(int=0))
+
+
+async def read_feed(connection: HotConnection, account_id: int, after: Cursor | None, limit: int) -> list[FeedRow]:
+    """The next events of an account after a cursor, in the order of the cursor.
+
+    Of every type: a reader that wants some types filters what it gets and moves its cursor over the rest.
+    """
+    start = after or BEGINNING
+    floor = floor_of(time_of(start.id) - _CLOCK_SLACK) if start.id.int else start.id
+    return [FeedRow(*row) for row in await connection.fetch(_FEED, account_id, start.xid, start.id, floor, limit)]
+
+
+async def read_end(connection: HotConnection) -> Cursor:
+    """A cursor before everything that will be committed from now on (and before what is being written right now)."""
+    xid: str = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+    return Cursor(xid, UUID(int=0))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -15,9 +20,11 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.dialects.postgresql import JSON
 
-from app.store.db import metadata
+from app.store.db import HotConnection, metadata
+from app.store.ids import last_of_message, message_of
+from app.store.states import RecipientState
 
 messages = Table(
     "messages",
@@ -29,7 +36,7 @@ messages = Table(
     Column("from_address", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("rfc_message_id", Text, nullable=False),
-    Column("tags", ARRAY(Text), nullable=False),
+    Column("tags", JSON, nullable=False),
     Column("metadata", JSON, nullable=False),
     Column("send_at", DateTime(timezone=True)),
     Column("expires_at", DateTime(timezone=True), nullable=False),
@@ -98,3 +105,82 @@ attempts = Table(
     # By the recipient's id, not the attempt's: a message's attempts lie in one partition and go with it.
     postgresql_partition_by="RANGE (recipient_id)",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRecipient:
+    id: UUID
+    address: str
+    kind: str
+    state: RecipientState
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was said when a message was accepted: nothing of it changes later."""
+
+    rfc_message_id: str
+    recipients: tuple[AcceptedRecipient, ...]
+
+
+async def read_accepted(connection: HotConnection, account_id: int, message_id: UUID) -> Accepted | None:
+    """The message as it was accepted: a recipient was suppressed then, or scheduled, or ready."""
+    rows = await connection.fetch(
+        """
+        SELECT m.rfc_message_id, r.id, r.address, r.kind,
+               CASE WHEN r.state = 'suppressed' THEN 'suppressed' WHEN m.send_at IS NOT NULL THEN 'scheduled' ELSE 'ready' END AS state,
+               CASE WHEN r.state = 'suppressed' THEN r.reason END AS reason
+        FROM messages m JOIN recipients r ON r.account_id = m.account_id AND r.id BETWEEN $2 AND $3
+        WHERE m.account_id = $1 AND m.id = $2 ORDER BY r.id
+        """,
+        account_id,
+        message_id,
+        last_of_message(message_id),
+    )
+    if not rows:
+        return None
+    return Accepted(rows[0][0], tuple(AcceptedRecipient(r[1], r[2], r[3], RecipientState(r[4]), r[5]) for r in rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverable:
+    """What delivery needs to know of a recipient and its message, but the content."""
+
+    recipient_id: UUID
+    address: str
+    domain_id: int
+    stream: str
+    rfc_message_id: str
+    expires_at: datetime
+    purge_on: date
+
+
+# The bounds let the plan leave out the partitions of other weeks when it starts.
+_LOAD = """
+SELECT r.id, r.address, m.domain_id, m.stream, m.rfc_message_id, m.expires_at, m.purge_on
+FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS i(account_id, recipient_id, message_id)
+JOIN recipients r ON r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $4 AND $5
+JOIN messages m ON m.account_id = i.account_id AND m.id = i.message_id AND m.id BETWEEN $4 AND $5
+"""
+
+
+async def load_deliverables(connection: HotConnection, account_ids: Sequence[int], recipient_ids: Sequence[UUID]) -> list[Deliverable]:
+    """The recipients with what their messages say; one whose message is gone is left out."""
+    message_ids = [message_of(r) for r in recipient_ids]
+    rows = await connection.fetch(_LOAD, account_ids, recipient_ids, message_ids, min(message_ids), max(recipient_ids))
+    return [Deliverable(*row) for row in rows]
+
+
+_CONTENT = """
+SELECT c.message_id, c.head, c.body
+FROM unnest($1::int[], $2::uuid[]) AS i(account_id, message_id)
+JOIN content c ON c.account_id = i.account_id AND c.message_id = i.message_id AND c.purge_on = $3
+"""
+
+
+async def load_content(
+    connection: HotConnection, account_ids: Sequence[int], message_ids: Sequence[UUID], purge_on: date
+) -> list[tuple[UUID, bytes, bytes]]:
+    """(message id, head, body) of messages that are purged on one day; those already purged are left out."""
+    return [(row[0], row[1], row[2]) for row in await connection.fetch(_CONTENT, account_ids, message_ids, purge_on)]

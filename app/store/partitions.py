@@ -7,6 +7,7 @@ one catalogue change instead of millions of deletes. Names: <parent>_p<first day
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import text
@@ -39,6 +40,13 @@ async def make_partitions(connection: AsyncConnection, today: date, *, content_d
         start = today + timedelta(days=day)
         made += await _make(connection, existing, CONTENT_TABLE, start, start.isoformat(), (start + timedelta(days=1)).isoformat())
     return made
+
+
+async def make_content_days(connection: AsyncConnection, days: Sequence[date]) -> None:
+    """The partitions of these purge days, where they are missing."""
+    existing = await list_partitions(connection)
+    for day in days:
+        await _make(connection, existing, CONTENT_TABLE, day, day.isoformat(), (day + timedelta(days=1)).isoformat())
 
 
 async def drop_partitions(connection: AsyncConnection, today: date, *, history_days: int) -> list[str]:

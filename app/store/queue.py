@@ -7,9 +7,22 @@ and account; what waits, by time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
 from sqlalchemy import Boolean, Column, DateTime, Index, Integer, SmallInteger, Table, Uuid, text
 
-from app.store.db import metadata
+from app.store.db import HotConnection, metadata
+
+UNKNOWN_SITE = 0  # nobody has looked the domain up yet
+NO_SITE = -1  # the domain has no route now: delivery finds out why and says so
+SUSPECT_SITE = -2  # its claims died with their workers: claimed alone
+
+ALONE_FROM_CLAIMS = 2  # a row that was claimed so often without being settled is claimed alone
+HELD_FROM_CLAIMS = 5  # … and held
 
 queue = Table(
     "queue",
@@ -46,3 +59,150 @@ queue = Table(
         "autovacuum_vacuum_cost_delay": "0",
     },
 )
+
+
+class Share(NamedTuple):
+    """What an account has ready in a lane: the unit of a fair claim."""
+
+    site_id: int
+    lane_class: int
+    account_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Take up to `take` rows of a share, from those ready since `after`."""
+
+    share: Share
+    after: datetime
+    take: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A row in a worker's hands."""
+
+    recipient_id: UUID
+    account_id: int
+    site_id: int
+    lane_class: int
+    bytes: int
+    due_at: datetime
+    claims: int
+    attempts: int
+    maybe_sent: bool
+
+    @property
+    def share(self) -> Share:
+        return Share(self.site_id, self.lane_class, self.account_id)
+
+
+# The worker's own row is locked against its deletion: a worker that was given up cannot claim any more, and one that is being
+# given up has its last claims seen (workers.take_over).
+_CLAIM = """
+WITH alive AS MATERIALIZED (
+    SELECT id FROM workers WHERE id = $1 FOR KEY SHARE
+), picked AS MATERIALIZED (
+    SELECT q.recipient_id
+    FROM alive CROSS JOIN unnest($2::int[], $3::smallint[], $4::int[], $5::timestamptz[], $6::int[]) AS a(site_id, class, account_id, after, take)
+    CROSS JOIN LATERAL (
+        SELECT recipient_id FROM queue
+        WHERE site_id = a.site_id AND class = a.class AND account_id = a.account_id AND ready AND owner IS NULL AND due_at >= a.after
+        ORDER BY due_at LIMIT a.take FOR UPDATE SKIP LOCKED
+    ) q
+)
+UPDATE queue q SET owner = $1, claims = claims + 1
+FROM picked p WHERE q.recipient_id = p.recipient_id
+RETURNING q.recipient_id, q.account_id, q.site_id, q.class, q.bytes, q.due_at, q.claims, q.attempts, q.maybe_sent
+"""
+
+
+async def claim(connection: HotConnection, owner: int, asks: Sequence[Ask]) -> list[Claimed]:
+    """Take ready rows of several shares at once, oldest first in each; rows that another worker is taking are passed over.
+
+    Walks ix_queue_ready from `after` of each share: without that bound every claim would wade through the dead entries of all
+    rows claimed before it, as long as some old snapshot keeps vacuum from removing them.
+    """
+    rows = await connection.fetch(
+        _CLAIM,
+        owner,
+        [a.share.site_id for a in asks],
+        [a.share.lane_class for a in asks],
+        [a.share.account_id for a in asks],
+        [a.after for a in asks],
+        [a.take for a in asks],
+    )
+    return [Claimed(*row) for row in rows]
+
+
+# A loose index scan: one probe of ix_queue_ready per share, however many rows it has.
+_SURVEY = """
+WITH RECURSIVE share AS (
+    (SELECT site_id, class, account_id FROM queue
+     WHERE ready AND owner IS NULL AND (site_id, class, account_id) > ($1, $2, $3)
+     ORDER BY site_id, class, account_id LIMIT 1)
+    UNION ALL
+    SELECT n.site_id, n.class, n.account_id FROM share s CROSS JOIN LATERAL (
+        SELECT site_id, class, account_id FROM queue
+        WHERE ready AND owner IS NULL AND (site_id, class, account_id) > (s.site_id, s.class, s.account_id)
+        ORDER BY site_id, class, account_id LIMIT 1
+    ) n
+)
+SELECT site_id, class, account_id FROM share LIMIT $4
+"""
+
+FIRST_SHARE = Share(-32768, -1, -1)
+
+
+async def survey_shares(connection: HotConnection, after: Share, limit: int) -> list[Share]:
+    """The shares that have ready rows, in key order from `after`; fewer than `limit` means that the end was reached."""
+    return [Share(*row) for row in await connection.fetch(_SURVEY, *after, limit)]
+
+
+_PROMOTE = """
+UPDATE queue q SET ready = true
+FROM (SELECT recipient_id FROM queue WHERE NOT ready AND due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
+WHERE q.recipient_id = d.recipient_id
+RETURNING q.site_id, q.class, q.account_id
+"""
+
+
+async def promote_due(connection: HotConnection, limit: int) -> list[Share]:
+    """Make rows ready whose time has come (send_at, retry); returns the shares they lie in, one per row."""
+    return [Share(*row) for row in await connection.fetch(_PROMOTE, limit)]
+
+
+async def release(connection: HotConnection, owner: int, recipient_ids: Sequence[UUID]) -> None:
+    """Give claimed rows back untried: a worker that stops, or that claimed more than it can hold."""
+    await connection.execute(
+        "UPDATE queue SET owner = NULL, claims = claims - 1 WHERE recipient_id = ANY($1::uuid[]) AND owner = $2", recipient_ids, owner
+    )
+
+
+# Suspects (claimed twice without being settled) go to a lane of their own; those claimed too often wait for the operator.
+_FREE = f"""
+UPDATE queue
+SET owner = NULL, maybe_sent = true, ready = claims < {HELD_FROM_CLAIMS},
+    due_at = CASE WHEN claims < {HELD_FROM_CLAIMS} THEN due_at ELSE 'infinity' END,
+    site_id = CASE WHEN claims < {ALONE_FROM_CLAIMS} THEN site_id ELSE {SUSPECT_SITE} END
+WHERE owner = ANY($1::int[])
+RETURNING recipient_id, account_id, site_id, class, bytes, due_at, claims, attempts, maybe_sent
+"""
+
+
+async def free_rows_of(connection: HotConnection, owners: Sequence[int]) -> list[Claimed]:
+    """Take every row away from workers that were given up. The receiver may have got these mails: each is marked so.
+
+    Scans the queue: it happens when a worker dies, and an index on owner would cost every claim.
+    """
+    return [Claimed(*row) for row in await connection.fetch(_FREE, owners)]
+
+
+async def place(connection: HotConnection, recipient_ids: Sequence[UUID], site_ids: Sequence[int]) -> None:
+    """Move rows that nobody has claimed to the lanes of the sites that were found for them."""
+    await connection.execute(
+        "UPDATE queue q SET site_id = p.site_id FROM unnest($1::uuid[], $2::int[]) AS p(recipient_id, site_id)"
+        " WHERE q.recipient_id = p.recipient_id AND q.owner IS NULL",
+        recipient_ids,
+        site_ids,
+    )

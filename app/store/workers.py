@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import Boolean, Column, DateTime, Integer, Table, Text, func
 from sqlalchemy.dialects.postgresql import JSON
 
-from app.store.db import metadata
+from app.store.db import HotConnection, metadata
 
 workers = Table(
     "workers",
@@ -17,3 +20,57 @@ workers = Table(
     Column("stopping", Boolean, nullable=False, server_default="false"),
     Column("figures", JSON, nullable=False, server_default="{}"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    id: int
+    stopping: bool
+
+
+async def register_worker(connection: HotConnection, name: str, lease_seconds: float) -> int:
+    """A new worker id, with a lease on the database's clock."""
+    worker_id: int = await connection.fetchval(
+        "INSERT INTO workers (name, lease_until) VALUES ($1, now() + make_interval(secs => $2)) RETURNING id", name, lease_seconds
+    )
+    return worker_id
+
+
+async def renew_lease(connection: HotConnection, worker_id: int, lease_seconds: float, stopping: bool, figures: str) -> bool:
+    """Renew a lease, even a late one that nobody took over; False when the worker was given up."""
+    row = await connection.fetchrow(
+        "UPDATE workers SET lease_until = now() + make_interval(secs => $2), stopping = $3, figures = $4::json WHERE id = $1 RETURNING id",
+        worker_id,
+        lease_seconds,
+        stopping,
+        figures,
+    )
+    return row is not None
+
+
+async def list_live_workers(connection: HotConnection) -> list[LiveWorker]:
+    rows = await connection.fetch("SELECT id, stopping FROM workers WHERE lease_until > now() ORDER BY id")
+    return [LiveWorker(row[0], row[1]) for row in rows]
+
+
+async def delete_worker(connection: HotConnection, worker_id: int) -> None:
+    """A worker that has settled or released all it had leaves."""
+    await connection.execute("DELETE FROM workers WHERE id = $1", worker_id)
+
+
+async def delete_dead_workers(connection: HotConnection, lease_seconds: float) -> Sequence[int]:
+    """Give up the workers whose lease is over; waits for claims they have under way. Returns their ids.
+
+    After a start of PostgreSQL nobody is given up for one lease: nobody could have renewed while it was away.
+    """
+    rows = await connection.fetch(
+        """
+        DELETE FROM workers WHERE id IN (
+            SELECT id FROM workers
+            WHERE lease_until < now() AND now() > pg_postmaster_start_time() + make_interval(secs => $1)
+            FOR UPDATE SKIP LOCKED
+        ) RETURNING id
+        """,
+        lease_seconds,
+    )
+    return [row[0] for row in rows]

@@ -90,7 +90,7 @@ def upgrade() -> None:
     sa.Column('from_address', sa.Text(), nullable=False),
     sa.Column('subject', sa.Text(), nullable=False),
     sa.Column('rfc_message_id', sa.Text(), nullable=False),
-    sa.Column('tags', postgresql.ARRAY(sa.Text()), nullable=False),
+    sa.Column('tags', postgresql.JSON(astext_type=sa.Text()), nullable=False),
     sa.Column('metadata', postgresql.JSON(astext_type=sa.Text()), nullable=False),
     sa.Column('send_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),

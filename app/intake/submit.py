@@ -1,0 +1,259 @@
+"""submit(): the only way a message enters.
+
+admit → compose → group commit (messages, content, recipients, queue, accepted event) → the caller's yes → wake. The receipt
+exists only after the commit. A submission with a known idempotency key gets the receipt of the first one, rebuilt from what
+never changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app import store
+from app.accounts.credentials import Sender
+from app.accounts.domains import DomainBook
+from app.config import Settings
+from app.errors import Conflict, InvalidMessage, RelayError
+from app.events.record import Event, EventType, record
+from app.intake import admission
+from app.intake.group_commit import GroupCommit, Verdict
+from app.mail.compose import Content, Draft, compose
+from app.store.queue import Share
+from app.store.states import RecipientState
+from app.store.submissions import NewMessage, NewRecipient
+
+# How long an idempotency key in flight elsewhere is waited for before 409 is answered.
+LOCK_TIMEOUT_MS = 300
+# Composing is CPU work: a batch lets others have the loop now and then.
+_COMPOSE_SLICE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused."""
+
+    draft: Draft
+    stream: str = "transactional"
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    idempotency_key: str | None = None
+    body_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRecipient:
+    id: UUID
+    address: str
+    kind: str
+    state: RecipientState
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The durable yes. `rfc_message_id` is the Message-ID header with its angle brackets."""
+
+    message_id: UUID
+    rfc_message_id: str
+    recipients: tuple[ReceiptRecipient, ...]
+    replayed: bool = False
+
+
+class Intake:
+    """Owns the group commit of this process. `wake` is told the shares that got new mail; it must not fail."""
+
+    def __init__(
+        self, database: store.db.Database, domains: DomainBook, settings: Settings, wake: Callable[[set[Share]], None]
+    ) -> None:
+        self._database = database
+        self._domains = domains
+        self._settings = settings
+        self._wake = wake
+        self._keys_under_way: set[tuple[int, str]] = set()
+        self._content_days: set[Any] = set()
+        self._connection: Any = None
+        self._commits = GroupCommit(
+            self._write,
+            group_rows=settings.accept_group_rows,
+            group_bytes=settings.accept_group_bytes,
+            waiting_rows=settings.accept_waiting_rows,
+            waiting_bytes=settings.accept_waiting_bytes,
+        )
+
+    def start(self) -> None:
+        self._commits.start()
+
+    async def close(self) -> None:
+        await self._commits.close()
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def submit(self, sender: Sender, submission: Submission) -> Receipt:
+        """Accept one submission durably. Raises RelayError with the reason when it is not accepted."""
+        key = self._begin_key(sender, submission)
+        try:
+            message = await self._prepare(sender, submission)
+            verdict = await self._commits.add(message)
+            return self._receipt(message, verdict) if verdict is not None else await self._replay(message)
+        finally:
+            if key is not None:
+                self._keys_under_way.discard(key)
+
+    async def submit_all(self, sender: Sender, submissions: Sequence[Submission]) -> list[Receipt | RelayError]:
+        """Accept many, each on its own: the result of each stands at its place; one that is refused sinks no other."""
+        results: list[Receipt | RelayError | None] = [None] * len(submissions)
+        pending: list[tuple[int, NewMessage, asyncio.Future[Verdict]]] = []
+        keys: set[tuple[int, str]] = set()
+        try:
+            for place, submission in enumerate(submissions):
+                try:
+                    key = self._begin_key(sender, submission)
+                    if key is not None:
+                        keys.add(key)
+                    message = await self._prepare(sender, submission)
+                    pending.append((place, message, self._commits.add(message)))
+                except RelayError as error:
+                    results[place] = error
+                if place % _COMPOSE_SLICE == _COMPOSE_SLICE - 1:
+                    await asyncio.sleep(0)
+            for place, message, future in pending:
+                try:
+                    verdict = await future
+                    results[place] = self._receipt(message, verdict) if verdict is not None else await self._replay(message)
+                except RelayError as error:
+                    results[place] = error
+        finally:
+            self._keys_under_way -= keys
+        return [result for result in results if result is not None]
+
+    # --- steps
+
+    def _begin_key(self, sender: Sender, submission: Submission) -> tuple[int, str] | None:
+        """Two requests with one key in this process: the second is told at once. Across processes the database decides."""
+        if submission.idempotency_key is None:
+            return None
+        key = (sender.account_id, submission.idempotency_key)
+        if key in self._keys_under_way:
+            raise Conflict("A request with this Idempotency-Key is still under way.", retry_after_seconds=1)
+        self._keys_under_way.add(key)
+        return key
+
+    async def _prepare(self, sender: Sender, submission: Submission) -> NewMessage:
+        """Everything that can refuse a submission, then its bytes."""
+        settings, draft = self._settings, submission.draft
+        now = datetime.now(UTC)
+        domain = await admission.admit_sender(self._domains, sender, draft)
+        lane_class = admission.admit_stream(submission.stream)
+        times = admission.admit_times(settings, lane_class, submission.send_at, submission.expires_at, now)
+        recipients = admission.admit_recipients(draft, settings.max_recipients)
+        message_id = store.ids.new_message_id(int(now.timestamp() * 1000))
+        rfc_id = f"{message_id.hex}@{domain.name}"
+        content = _compose(draft, rfc_id, times.send_at or now, message_id)
+        admission.admit_size(len(content.head) + len(content.body), settings.max_message_bytes)
+        return NewMessage(
+            account_id=sender.account_id,
+            id=message_id,
+            stream=submission.stream,
+            lane_class=lane_class,
+            domain_id=domain.id,
+            from_address=draft.sender.mailbox,
+            subject=draft.subject,
+            rfc_message_id=f"<{rfc_id}>",
+            tags=orjson.dumps(submission.tags).decode() if submission.tags else "[]",
+            metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
+            send_at=times.send_at,
+            expires_at=times.expires_at,
+            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=settings.content_retention_days)).date(),
+            head=content.head,
+            body=content.body,
+            part_map=orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode(),
+            recipients=[
+                NewRecipient(store.ids.recipient_id(message_id, n), address, key, kind)
+                for n, (address, key, kind) in enumerate(recipients, 1)
+            ],
+            idempotency_key=submission.idempotency_key,
+            body_hash=submission.body_hash,
+        )
+
+    async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
+        """One transaction: the group and its history. Called by the group commit alone, one group at a time."""
+        await self._ensure_content_days({message.purge_on for message in group})
+        connection = await self._writer_connection()
+        async with connection.transaction():
+            written = await store.submissions.write_submissions(connection, group)
+            by_message: dict[UUID, list[store.submissions.WrittenRecipient]] = {}
+            for recipient in written:
+                by_message.setdefault(store.ids.message_of(recipient.id), []).append(recipient)
+            verdicts: list[Verdict] = [by_message.get(message.id) for message in group]
+            await record(connection, _history(group, verdicts))
+        self._wake({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
+        return verdicts
+
+    async def _writer_connection(self) -> Any:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.open_hot(lock_timeout_ms=LOCK_TIMEOUT_MS)
+        return self._connection
+
+    async def _ensure_content_days(self, days: set[Any]) -> None:
+        """Days far ahead (a send_at in months) get their partition when they are first needed."""
+        if days <= self._content_days:
+            return
+        async with self._database.transaction() as connection:
+            await store.partitions.make_content_days(connection, sorted(days))
+        self._content_days |= days
+
+    @staticmethod
+    def _receipt(message: NewMessage, written: list[store.submissions.WrittenRecipient]) -> Receipt:
+        fates = {recipient.id: recipient for recipient in written}
+        return Receipt(
+            message.id,
+            message.rfc_message_id,
+            tuple(ReceiptRecipient(r.id, r.address, r.kind, fates[r.id].state, fates[r.id].reason) for r in message.recipients),
+        )
+
+    async def _replay(self, message: NewMessage) -> Receipt:
+        """The receipt of the submission that used this key first; a key used with another body is refused."""
+        assert message.idempotency_key is not None
+        async with self._database.hot() as connection:
+            uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
+            if not uses:
+                raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
+            if uses[0].body_hash != message.body_hash:
+                raise Conflict("This Idempotency-Key was used with another body.")
+            first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
+        if first is None:
+            raise Conflict("The message of this Idempotency-Key is no longer kept.")
+        recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)
+        return Receipt(uses[0].message_id, first.rfc_message_id, recipients, replayed=True)
+
+
+def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID) -> Content:
+    try:
+        return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes)
+    except ValueError as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def _history(group: Sequence[NewMessage], verdicts: Sequence[Verdict]) -> list[Event]:
+    """`accepted` of each message that was written, `suppressed` of each recipient that ended at the door."""
+    events: list[Event] = []
+    for message, written in zip(group, verdicts, strict=True):
+        if written is None:
+            continue
+        facts = {"from": message.from_address, "subject": message.subject, "recipients": len(written)}
+        events.append(Event(EventType.ACCEPTED, message.account_id, message.id, 0, facts))
+        events += [
+            Event(EventType.SUPPRESSED, message.account_id, r.id, 1, {"reason": r.reason})
+            for r in written
+            if r.state is RecipientState.SUPPRESSED
+        ]
+    return events

@@ -1,0 +1,100 @@
+"""Wakes by Valkey (or Redis): who has something to do, told within milliseconds.
+
+A wake is a hint. Publishing never raises and never waits for long; a wake that is lost costs the time to the next poll, never
+mail. Shares that got mail while a publication is under way go with the next one. arq's own jobs and crons are in `worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import orjson
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from app import log
+
+_READY = "staffetta:ready"
+_EVENTS = "staffetta:events"
+_GONE = (RedisError, OSError, asyncio.TimeoutError)
+
+
+class Wakes:
+    """The wakes of one process, over one connection; `reachable` tells whether the last word went through."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis: Any = redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=1, retry_on_timeout=False)
+        self._url = redis_url
+        self._pending: dict[str, set[Any]] = {_READY: set(), _EVENTS: set()}
+        self._some = asyncio.Event()
+        self._publisher: asyncio.Task[None] | None = None
+        self.reachable = True
+
+    def start(self) -> None:
+        self._publisher = asyncio.create_task(self._publish(), name="wakes")
+
+    async def close(self) -> None:
+        if self._publisher is not None:
+            self._publisher.cancel()
+            await asyncio.gather(self._publisher, return_exceptions=True)
+        await self._redis.aclose()
+
+    def tell_ready(self, shares: Iterable[tuple[int, int, int]]) -> None:
+        """These shares (site, lane class, account) have ready rows."""
+        self._pending[_READY].update(shares)
+        self._some.set()
+
+    def tell_events(self, account_ids: Iterable[int]) -> None:
+        """These accounts have new events."""
+        self._pending[_EVENTS].update(account_ids)
+        self._some.set()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            for channel, pending in self._pending.items():
+                if not pending:
+                    continue
+                told = list(pending)
+                pending.clear()
+                try:
+                    await self._redis.publish(channel, orjson.dumps(told))
+                except _GONE as error:
+                    self._lost(error)
+                    await asyncio.sleep(0.2)
+                else:
+                    self._back()
+
+    async def listen(self) -> AsyncIterator[tuple[list[tuple[int, int, int]], list[int]]]:
+        """Shares and accounts as others tell of them, for ever: while Valkey is away this just waits and tries again."""
+        while True:
+            # A long-lived subscription reads without a deadline: silence is normal.
+            source: Any = redis.from_url(self._url, socket_connect_timeout=1, health_check_interval=15)
+            try:
+                async with source.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(_READY, _EVENTS)
+                    self._back()
+                    async for message in channel.listen():
+                        told = orjson.loads(message["data"])
+                        if message["channel"] == _READY.encode():
+                            yield [(a, b, c) for a, b, c in told], []
+                        else:
+                            yield [], told
+            except _GONE as error:
+                self._lost(error)
+                await asyncio.sleep(0.5)
+            finally:
+                await source.aclose()
+
+    def _lost(self, error: BaseException) -> None:
+        if self.reachable:
+            log.wakes_lost(error)
+        self.reachable = False
+
+    def _back(self) -> None:
+        if not self.reachable:
+            log.wakes_back()
+        self.reachable = True

@@ -1,0 +1,93 @@
+"""Structured logs: one function per thing that happens, JSON lines, ids always, addresses redacted.
+
+The format of the log lives here alone. Mail addresses are written as `a…@domain` unless the operator asked otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+_log: Any = structlog.get_logger("staffetta")
+_show_addresses = False
+
+
+def set_up(level: str, *, show_addresses: bool, role: str) -> None:
+    """Configure logging for this process; `role` (api, worker, inbox, …) stands in every line."""
+    global _show_addresses  # noqa: PLW0603  (a process has one log)
+    _show_addresses = show_addresses
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+def redact(address: str) -> str:
+    """An address as it may stand in a log."""
+    if _show_addresses:
+        return address
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
+def cause(error: BaseException) -> str:
+    """An error's kind and words, on one line and bounded."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+
+
+def accept_failed(submissions: int, error: BaseException) -> None:
+    _log.error("accept_failed", submissions=submissions, cause=cause(error))
+
+
+def attempted(recipient_id: str, address: str, outcome: str, **facts: Any) -> None:
+    _log.debug("attempted", recipient_id=recipient_id, address=redact(address), outcome=outcome, **facts)
+
+
+def worker_started(worker_id: int, name: str) -> None:
+    _log.info("worker_started", worker_id=worker_id, name=name)
+
+
+def worker_stopped(worker_id: int, released: int) -> None:
+    _log.info("worker_stopped", worker_id=worker_id, released=released)
+
+
+def lease_lost(worker_id: int) -> None:
+    _log.warning("lease_lost", worker_id=worker_id)
+
+
+def workers_given_up(worker_ids: list[int], freed: int, held: int) -> None:
+    _log.warning("workers_given_up", worker_ids=worker_ids, freed=freed, held=held)
+
+
+def loop_failed(loop: str, error: BaseException) -> None:
+    _log.error("loop_failed", loop=loop, cause=cause(error), exc_info=None if isinstance(error, OSError) else error)
+
+
+def stale_outcomes(count: int) -> None:
+    _log.warning("stale_outcomes", count=count)
+
+
+def wakes_lost(error: BaseException) -> None:
+    _log.warning("wakes_lost", cause=cause(error))
+
+
+def wakes_back() -> None:
+    _log.info("wakes_back")
+
+
+def chore_done(name: str, **facts: Any) -> None:
+    _log.info("chore_done", chore=name, **facts)

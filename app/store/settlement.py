@@ -1,0 +1,126 @@
+"""The statement that settles a batch of outcomes: queue, attempts and recipients at once, fenced by the owner.
+
+A row is settled by the worker that owns it, or not at all: an outcome told by a worker whose claim was taken over is kept as
+a stale attempt and changes no state. Final outcomes leave the queue; the others go back with the time of their next attempt
+(held: 'infinity').
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.store.db import HotConnection
+from app.store.states import FINAL, RecipientState
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One try, as it is kept. `id` is a UUIDv7 of its start."""
+
+    id: UUID
+    phase: str
+    code: int | None
+    enhanced: str | None
+    reply: str | None
+    mx: str | None
+    ip: str | None
+    source: str | None
+    tls: str | None
+    connect_ms: int
+    total_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The verdict on one claimed recipient. `due_at` is given for deferred alone; `site_id` re-lanes a deferred row."""
+
+    owner: int
+    account_id: int
+    recipient_id: UUID
+    state: RecipientState
+    due_at: datetime | None
+    reason: str | None
+    reply: str | None
+    site_id: int | None
+    attempt: AttemptRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    recipient_id: UUID
+    events: int  # the recipient's count of events, this one included
+    attempts: int
+    maybe_sent: bool
+
+
+_SETTLE = """
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::int[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::int[], $9::bool[], $10::uuid[]
+    ) AS i(owner, account_id, recipient_id, state, due_at, reason, reply, site_id, final, attempt_id)
+), gone AS (
+    DELETE FROM queue q USING input i
+    WHERE q.recipient_id = i.recipient_id AND q.owner = i.owner AND i.final
+    RETURNING q.recipient_id, q.maybe_sent
+), back AS (
+    UPDATE queue q
+    SET owner = NULL, claims = 0, ready = false, due_at = coalesce(i.due_at, 'infinity'), site_id = coalesce(i.site_id, q.site_id),
+        attempts = q.attempts + (i.attempt_id IS NOT NULL)::int
+    FROM input i
+    WHERE q.recipient_id = i.recipient_id AND q.owner = i.owner AND NOT i.final
+    RETURNING q.recipient_id, q.maybe_sent
+), owned AS MATERIALIZED (
+    SELECT * FROM gone UNION ALL SELECT * FROM back
+), tried AS (
+    INSERT INTO attempts (account_id, recipient_id, id, worker, outcome, phase, code, enhanced, reply, mx, ip, source, tls,
+                          connect_ms, total_ms, stale)
+    SELECT i.account_id, i.recipient_id, i.attempt_id, i.owner, i.state, a.phase, a.code, a.enhanced, a.reply, a.mx, a.ip, a.source,
+           a.tls, a.connect_ms, a.total_ms, NOT EXISTS (SELECT FROM owned o WHERE o.recipient_id = i.recipient_id)
+    FROM unnest($10::uuid[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+                $18::text[], $19::int[], $20::int[])
+         AS a(id, phase, code, enhanced, reply, mx, ip, source, tls, connect_ms, total_ms)
+    JOIN input i ON i.attempt_id = a.id
+)
+UPDATE recipients r
+SET state = i.state, reason = i.reason, last_reply = coalesce(i.reply, r.last_reply), next_attempt_at = i.due_at,
+    attempts = r.attempts + (i.attempt_id IS NOT NULL)::int, events = r.events + 1, maybe_sent = r.maybe_sent OR o.maybe_sent,
+    settled_at = CASE WHEN i.final THEN now() END
+FROM input i JOIN owned o ON o.recipient_id = i.recipient_id
+WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
+RETURNING r.id, r.events, r.attempts, r.maybe_sent
+"""
+
+
+async def settle(connection: HotConnection, batch: Sequence[Settlement]) -> list[Settled]:
+    """Write a batch of verdicts; returns those that counted. The others were stale: their attempts are kept, marked so."""
+    tries = [s.attempt for s in batch]
+    recipient_ids = [s.recipient_id for s in batch]
+    rows = await connection.fetch(
+        _SETTLE,
+        [s.owner for s in batch],
+        [s.account_id for s in batch],
+        recipient_ids,
+        [s.state.value for s in batch],
+        [s.due_at for s in batch],
+        [s.reason for s in batch],
+        [s.reply for s in batch],
+        [s.site_id for s in batch],
+        [s.state in FINAL for s in batch],
+        [a.id if a else None for a in tries],
+        [a.phase if a else None for a in tries],
+        [a.code if a else None for a in tries],
+        [a.enhanced if a else None for a in tries],
+        [a.reply if a else None for a in tries],
+        [a.mx if a else None for a in tries],
+        [a.ip if a else None for a in tries],
+        [a.source if a else None for a in tries],
+        [a.tls if a else None for a in tries],
+        [a.connect_ms if a else None for a in tries],
+        [a.total_ms if a else None for a in tries],
+        min(recipient_ids),
+        max(recipient_ids),
+    )
+    return [Settled(row[0], row[1], row[2], row[3]) for row in rows]
