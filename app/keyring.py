@@ -1,0 +1,186 @@
+"""The secret keys of the house, in one file: what they seal, MAC and pepper is worth nothing without it.
+
+Each key is 256 random bits with a number. The newest (`current_id`) makes what is new; older ones stay valid for years,
+because return paths, API keys and sealed DKIM keys carry the number of the key that made them. From one key come many, by
+purpose (HKDF, RFC 5869), so that no two uses share key material.
+
+Sealed values are AES-256-GCM with the account and the purpose as associated data: a row copied to another account, or
+used for another purpose, does not open.
+
+The file is JSON, readable by its owner alone, replaced atomically. Losing it means new DKIM keys, API keys and webhook
+secrets for everybody; it belongs into the backup, but not beside the database's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import secrets
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_FORM = 1  # first byte of a sealed value: how the rest is to be read
+_HEAD_BYTES = 1 + 4 + _NONCE_BYTES
+_LARGEST_ID = 2**31 - 1  # key ids are stored in PostgreSQL integers
+
+
+class KeyringError(Exception):
+    """The keyring file is missing or unreadable, or a value does not open with it. The message names no secret."""
+
+
+class Keyring:
+    """The keys of one file. Held in memory; a number it does not know is looked up in the file once more (another process rotated)."""
+
+    def __init__(self, path: Path, keys: dict[int, bytes], current_id: int) -> None:
+        self.path = path
+        self.current_id = current_id
+        self._keys = keys
+        self._derived: dict[tuple[int, str], bytes] = {}
+        self._ciphers: dict[int, AESGCM] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> Keyring:
+        """The keyring in `path`; KeyringError when it is not there or is no keyring."""
+        keys, current_id = _read(path)
+        return cls(path, keys, current_id)
+
+    @classmethod
+    def create(cls, path: Path) -> Keyring:
+        """A new keyring with one key; KeyringError when the file is there already, it is never overwritten."""
+        keys = {1: secrets.token_bytes(_KEY_BYTES)}
+        _write(path, keys, 1, replace=False)
+        return cls(path, keys, 1)
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Keyring:
+        """The keyring in `path`, made when it is not there; two processes that start together end with the same one."""
+        if not path.exists():
+            try:
+                return cls.create(path)
+            except KeyringError:
+                if not path.exists():
+                    raise
+        return cls.load(path)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return tuple(sorted(self._keys))
+
+    def rotate(self) -> int:
+        """Add a key, make it current, write the file; returns its number. What older keys made stays valid."""
+        self._reload()
+        new_id = max(self._keys) + 1
+        keys = {**self._keys, new_id: secrets.token_bytes(_KEY_BYTES)}
+        _write(self.path, keys, new_id, replace=True)
+        self._keys, self.current_id = keys, new_id
+        return new_id
+
+    def mac_key(self, purpose: str, key_id: int | None = None) -> bytes:
+        """256 bits for MACs of one purpose, from the current key or the one of that number."""
+        return self._derive(f"mac {purpose}", self.current_id if key_id is None else key_id)
+
+    def seal(self, plaintext: bytes, *, account_id: int, purpose: str) -> bytes:
+        """Encrypt under the current key; opens only for the same account and purpose."""
+        nonce = os.urandom(_NONCE_BYTES)
+        head = bytes([_FORM]) + self.current_id.to_bytes(4, "big")
+        return head + nonce + self._cipher(self.current_id).encrypt(nonce, plaintext, _associated(head, account_id, purpose))
+
+    def open(self, sealed: bytes, *, account_id: int, purpose: str) -> bytes:
+        """What was sealed; KeyringError when it is for another account or purpose, altered, or its key is not here."""
+        sealed = bytes(sealed)
+        if len(sealed) < _HEAD_BYTES or sealed[0] != _FORM:
+            raise KeyringError(f"not a sealed value ({purpose})")
+        head, nonce = sealed[:5], sealed[5:_HEAD_BYTES]
+        try:
+            return self._cipher(int.from_bytes(head[1:], "big")).decrypt(
+                nonce, sealed[_HEAD_BYTES:], _associated(head, account_id, purpose)
+            )
+        except InvalidTag as error:
+            raise KeyringError(f"a sealed value does not open ({purpose} of account {account_id})") from error
+
+    def _cipher(self, key_id: int) -> AESGCM:
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            cipher = self._ciphers[key_id] = AESGCM(self._derive("seal", key_id))
+        return cipher
+
+    def _derive(self, use: str, key_id: int) -> bytes:
+        derived = self._derived.get((key_id, use))
+        if derived is None:
+            expand = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=f"staffetta {use}".encode())
+            derived = self._derived[key_id, use] = expand.derive(self._key(key_id))
+        return derived
+
+    def _key(self, key_id: int) -> bytes:
+        if key_id not in self._keys:
+            self._reload()
+        try:
+            return self._keys[key_id]
+        except KeyError:
+            raise KeyringError(f"the keyring {self.path} has no key number {key_id}; is it the keyring of this database?") from None
+
+    def _reload(self) -> None:
+        self._keys, self.current_id = _read(self.path)
+
+
+def _associated(head: bytes, account_id: int, purpose: str) -> bytes:
+    return head + account_id.to_bytes(8, "big") + purpose.encode()
+
+
+def _read(path: Path) -> tuple[dict[int, bytes], int]:
+    try:
+        written = json.loads(path.read_bytes())
+        keys = {int(key_id): base64.b64decode(entry["key"], validate=True) for key_id, entry in written["keys"].items()}
+        current_id = int(written["current"])
+    except FileNotFoundError as error:
+        raise KeyringError(f"there is no keyring at {path}") from error
+    except OSError as error:
+        raise KeyringError(f"the keyring {path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise KeyringError(f"{path} is not a keyring") from error
+    if current_id not in keys or any(len(key) != _KEY_BYTES or not 0 < key_id <= _LARGEST_ID for key_id, key in keys.items()):
+        raise KeyringError(f"{path} is not a whole keyring")
+    return keys, current_id
+
+
+def _write(path: Path, keys: dict[int, bytes], current_id: int, *, replace: bool) -> None:
+    """Write beside the place, sync, then move or link there: a reader, or a power cut, meets a whole file or none."""
+    entries = {str(key_id): {"key": base64.b64encode(key).decode()} for key_id, key in keys.items()}
+    written = json.dumps({"written_at": datetime.now(UTC).isoformat(timespec="seconds"), "current": current_id, "keys": entries}, indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, beside = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # mkstemp makes it 0600
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(written + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                Path(beside).replace(path)
+            else:
+                os.link(beside, path)  # unlike a rename it fails when somebody was first
+        finally:
+            Path(beside).unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except FileExistsError as error:
+        raise KeyringError(f"there is a keyring at {path} already") from error
+    except OSError as error:
+        raise KeyringError(f"the keyring {path} cannot be written: {error.strerror}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
