@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, LargeBinary, Table, Text, func
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, DateTime, ForeignKey, Integer, LargeBinary, Row, Table, Text, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db import metadata
 
@@ -31,3 +36,78 @@ api_keys = Table(
     Column("last_used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
 )
+
+# A key in use is stamped once in this time: a date for the operator, not a counter.
+_STAMP_EVERY = timedelta(minutes=5)
+
+
+async def insert_account(connection: AsyncConnection, name: str) -> int:
+    """Add an account; IntegrityError when the name is taken."""
+    return int((await connection.execute(insert(accounts).values(name=name).returning(accounts.c.id))).scalar_one())
+
+
+async def list_accounts(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    return (await connection.execute(select(accounts).order_by(accounts.c.id))).all()
+
+
+async def find_account(connection: AsyncConnection, name: str) -> Row[Any] | None:
+    """By name (unique index)."""
+    return (await connection.execute(select(accounts).where(accounts.c.name == name))).one_or_none()
+
+
+async def set_paused(connection: AsyncConnection, account_id: int, paused: bool) -> None:
+    """Stop or resume an account; the time of the first stop is kept."""
+    paused_at = func.coalesce(accounts.c.paused_at, func.now()) if paused else None
+    await connection.execute(update(accounts).where(accounts.c.id == account_id).values(paused_at=paused_at))
+
+
+async def insert_key(
+    connection: AsyncConnection,
+    *,
+    key_id: str,
+    account_id: int,
+    name: str,
+    pepper_id: int,
+    secret_hash: bytes,
+    scopes: Sequence[str],
+    expires_at: datetime | None,
+) -> None:
+    row = {
+        "id": key_id,
+        "account_id": account_id,
+        "name": name,
+        "pepper_id": pepper_id,
+        "secret_hash": secret_hash,
+        "scopes": list(scopes),
+        "expires_at": expires_at,
+    }
+    await connection.execute(insert(api_keys).values(row))
+
+
+async def find_key(connection: AsyncConnection, key_id: str) -> Row[Any] | None:
+    """A key that is neither revoked nor expired on the database's clock, with its account's `paused_at` (primary key)."""
+    live = or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > func.now())
+    stamp_due = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < func.now() - _STAMP_EVERY)
+    query = (
+        select(api_keys, accounts.c.paused_at, stamp_due.label("stamp_due"))
+        .join(accounts, accounts.c.id == api_keys.c.account_id)
+        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None), live)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def stamp_key(connection: AsyncConnection, key_id: str) -> None:
+    await connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=func.now()))
+
+
+async def list_keys(connection: AsyncConnection, account_id: int) -> Sequence[Row[Any]]:
+    """The account's keys, revoked ones too, oldest first (index on account_id)."""
+    query = select(api_keys).where(api_keys.c.account_id == account_id).order_by(api_keys.c.created_at, api_keys.c.id)
+    return (await connection.execute(query)).all()
+
+
+async def set_revoked(connection: AsyncConnection, account_id: int | None, key_id: str) -> bool:
+    """Revoke a key (of that account, or of any when None); whether there was such a key. The first revocation's time is kept."""
+    ours = api_keys.c.id == key_id if account_id is None else (api_keys.c.id == key_id) & (api_keys.c.account_id == account_id)
+    change = update(api_keys).where(ours).values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.now()))
+    return (await connection.execute(change.returning(api_keys.c.id))).first() is not None

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, LargeBinary, Table, Text, UniqueConstraint, func
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db import metadata
 
@@ -30,3 +50,72 @@ dkim_keys = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("domain_id", "selector"),
 )
+
+
+async def insert_domain(connection: AsyncConnection, account_id: int, name: str) -> int:
+    """Add a domain; IntegrityError when any account has it."""
+    return int((await connection.execute(insert(domains).values(account_id=account_id, name=name).returning(domains.c.id))).scalar_one())
+
+
+async def insert_dkim_key(
+    connection: AsyncConnection, *, domain_id: int, selector: str, algorithm: str, private_key: bytes, public_record: str
+) -> None:
+    row = {
+        "domain_id": domain_id,
+        "selector": selector,
+        "algorithm": algorithm,
+        "private_key": private_key,
+        "public_record": public_record,
+        "signing": True,
+    }
+    await connection.execute(insert(dkim_keys).values(row))
+
+
+async def find_domain(connection: AsyncConnection, account_id: int, name: str) -> Row[Any] | None:
+    """The domain if it is this account's (unique index on name)."""
+    return (await connection.execute(select(domains).where(domains.c.name == name, domains.c.account_id == account_id))).one_or_none()
+
+
+async def list_domains(connection: AsyncConnection, account_id: int) -> Sequence[Row[Any]]:
+    """The account's domains by name (index on account_id)."""
+    return (await connection.execute(select(domains).where(domains.c.account_id == account_id).order_by(domains.c.name))).all()
+
+
+async def list_dkim_keys(connection: AsyncConnection, domain_ids: Sequence[int]) -> Sequence[Row[Any]]:
+    """All DKIM keys of these domains, with the domain's name and account, oldest first (unique index on domain_id, selector)."""
+    query = (
+        select(dkim_keys, domains.c.name, domains.c.account_id)
+        .join(domains, domains.c.id == dkim_keys.c.domain_id)
+        .where(dkim_keys.c.domain_id.in_(domain_ids))
+        .order_by(dkim_keys.c.id)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def find_public_record(connection: AsyncConnection, selector: str, name: str) -> str | None:
+    """The TXT record that belongs at selector._domainkey.name, whoever owns the domain."""
+    query = (
+        select(dkim_keys.c.public_record)
+        .join(domains, domains.c.id == dkim_keys.c.domain_id)
+        .where(domains.c.name == name, dkim_keys.c.selector == selector)
+    )
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def has_waiting_mail(connection: AsyncConnection, account_id: int, domain_id: int) -> bool:
+    """Whether mail of this domain waits in the queue. Reads all queue rows of the account: for rare questions only.
+
+    A message's id is a recipient's with the last 16 bits zero (store.ids).
+    """
+    query = text("""
+        SELECT EXISTS (
+          SELECT FROM queue q
+          JOIN messages m ON m.account_id = q.account_id AND m.id = overlay(q.recipient_id::text placing '0000' from 33)::uuid
+          WHERE q.account_id = :account_id AND m.domain_id = :domain_id)""")
+    return bool((await connection.execute(query, {"account_id": account_id, "domain_id": domain_id})).scalar_one())
+
+
+async def delete_domain(connection: AsyncConnection, domain_id: int) -> None:
+    """Remove a domain with its DKIM keys; the name is free for anybody after that."""
+    await connection.execute(delete(dkim_keys).where(dkim_keys.c.domain_id == domain_id))
+    await connection.execute(delete(domains).where(domains.c.id == domain_id))

@@ -1,0 +1,164 @@
+"""Sending domains: which account may send as which domain, and the DKIM keys that sign for it.
+
+A domain belongs to one account (its name is unique), and only mail with exactly that domain in From is accepted from it: a
+parent, a child or a look-alike is another domain. Names are lower-case A-labels.
+
+The DomainBook answers the hot path from memory for seconds; parsed signing keys are kept too (parsing an RSA key costs a
+hundred signatures). A removed domain is forgotten elsewhere within CACHE_SECONDS.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import store
+from app.errors import Conflict, NotFound
+from app.keyring import Keyring
+from app.mail.address import normalise_domain
+from app.mail.dkim import SigningKey, generate_signing_key, load_signing_key
+
+CACHE_SECONDS = 10.0
+_REMEMBERED = 10_000
+_DKIM_PURPOSE = "dkim"
+
+
+@dataclass(frozen=True, slots=True)
+class SendingDomain:
+    id: int
+    account_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsRecord:
+    """A record for the owner of the domain to publish; without the required ones mail is refused or filed as spam."""
+
+    type: str
+    name: str
+    value: str
+    purpose: str
+    required: bool
+
+
+class DomainBook:
+    """Domains and signing keys as the hot path asks for them, remembered for a few seconds."""
+
+    def __init__(self, database: store.db.Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._found: OrderedDict[tuple[int, str], tuple[SendingDomain | None, float]] = OrderedDict()
+        self._signing: OrderedDict[int, tuple[tuple[SigningKey, ...], float]] = OrderedDict()
+        # Parsed keys outlive the seconds: which keys sign is asked again, the same sealed PEM is not parsed again.
+        self._parsed: OrderedDict[int, tuple[bytes, SigningKey]] = OrderedDict()
+
+    async def find(self, account_id: int, domain_name: str) -> SendingDomain | None:
+        """The account's domain of this name (lower-case A-labels), or None when the account may not send as it."""
+        remembered = self._found.get((account_id, domain_name))
+        if remembered is not None and remembered[1] > time.monotonic():
+            return remembered[0]
+        async with self._database.reading() as connection:
+            row = await store.domains.find_domain(connection, account_id, domain_name)
+        found = SendingDomain(row.id, row.account_id, row.name) if row is not None else None
+        _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
+        return found
+
+    async def signing_keys(self, domain_id: int) -> tuple[SigningKey, ...]:
+        """The keys that sign for a domain, parsed. NotFound when it was removed: its mail must not go unsigned in silence."""
+        remembered = self._signing.get(domain_id)
+        if remembered is not None and remembered[1] > time.monotonic():
+            return remembered[0]
+        async with self._database.reading() as connection:
+            rows = await store.domains.list_dkim_keys(connection, [domain_id])
+        keys = tuple(self._parse(row) for row in rows if row.signing)
+        if not keys:
+            raise NotFound("The sending domain has no DKIM key (any more).")
+        _remember(self._signing, domain_id, (keys, time.monotonic() + CACHE_SECONDS))
+        return keys
+
+    def forget(self, account_id: int, domain_name: str) -> None:
+        """The domain was added or removed here."""
+        known, _ = self._found.pop((account_id, domain_name), (None, 0.0))
+        if known is not None:
+            self._signing.pop(known.id, None)
+
+    def _parse(self, row: Any) -> SigningKey:
+        sealed = bytes(row.private_key)
+        parsed = self._parsed.get(row.id)
+        if parsed is None or parsed[0] != sealed:
+            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=_DKIM_PURPOSE)
+            parsed = (sealed, load_signing_key(row.name, row.selector, pem))
+            _remember(self._parsed, row.id, parsed)
+        return parsed[1]
+
+
+async def add_domain(
+    connection: AsyncConnection, keyring: Keyring, account_id: int, name: str, algorithms: Sequence[str] = ("rsa-sha256",)
+) -> SendingDomain:
+    """Give a domain to an account, with one DKIM key per algorithm. ValueError for no domain, Conflict when anybody has it."""
+    name = normalise_domain(name.strip().rstrip("."))
+    try:
+        domain_id = await store.domains.insert_domain(connection, account_id, name)
+    except IntegrityError as error:
+        raise Conflict(f"The domain {name} belongs to an account already.") from error
+    for number, algorithm in enumerate(algorithms, 1):
+        pem, public_record = generate_signing_key(algorithm)
+        await store.domains.insert_dkim_key(
+            connection,
+            domain_id=domain_id,
+            selector=f"stf{number}",
+            algorithm=algorithm,
+            private_key=keyring.seal(pem, account_id=account_id, purpose=_DKIM_PURPOSE),
+            public_record=public_record,
+        )
+    return SendingDomain(domain_id, account_id, name)
+
+
+async def remove_domain(connection: AsyncConnection, account_id: int, name: str, *, even_with_mail: bool = False) -> None:
+    """Take a domain and its keys away. Conflict while its mail waits, because that could no longer be signed."""
+    row = await store.domains.find_domain(connection, account_id, name)
+    if row is None:
+        raise NotFound("There is no such domain.")
+    if not even_with_mail and await store.domains.has_waiting_mail(connection, account_id, row.id):
+        raise Conflict(f"Mail from {name} still waits to be delivered.")
+    await store.domains.delete_domain(connection, row.id)
+
+
+async def list_domains(connection: AsyncConnection, account_id: int) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
+    """The account's domains with the DNS records to publish for each."""
+    rows = await store.domains.list_domains(connection, account_id)
+    keys = await store.domains.list_dkim_keys(connection, [row.id for row in rows])
+    return [(row, dns_records(row.name, [key for key in keys if key.domain_id == row.id])) for row in rows]
+
+
+def dns_records(name: str, keys: Sequence[Any]) -> tuple[DnsRecord, ...]:
+    """What the owner of the domain publishes: the public key of each signing key, and a DMARC policy.
+
+    SPF is asked of the return path's domain, which is the operator's: the From domain needs none for alignment, DKIM gives it.
+    """
+    signing = [
+        DnsRecord("TXT", f"{key.selector}._domainkey.{name}", key.public_record, f"DKIM public key ({key.algorithm})", required=True)
+        for key in keys
+        if key.signing
+    ]
+    policy = DnsRecord("TXT", f"_dmarc.{name}", "v=DMARC1; p=none", "DMARC policy; keep a stricter one that is there", required=False)
+    return (*signing, policy)
+
+
+async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:
+    """The TXT text at selector._domainkey.domain as it should be published; how the local inbox verifies without DNS."""
+    async with database.reading() as connection:
+        return await store.domains.find_public_record(connection, selector, domain.lower().rstrip("."))
+
+
+def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
