@@ -1,14 +1,15 @@
 """Real servers for every test: PostgreSQL and Valkey start once per run, each test gets a database of its own.
 
-    servers           the running EmbeddedServers, one pair for the whole run
-    database_url      a fresh, migrated database (a copy of a template: some 50 ms)
-    database          the same, opened
-    redis_url         an emptied Valkey
-    server_directory  an empty directory for a test that starts (and kills) servers of its own
+servers           the running EmbeddedServers, one pair for the whole run
+database_url      a fresh, migrated database (a copy of a template: some 50 ms)
+database          the same, opened
+redis_url         an emptied Valkey
+server_directory  an empty directory for a test that starts (and kills) servers of its own
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -27,28 +28,27 @@ _TEMPLATE = "template_staffetta"
 _numbers = itertools.count(1)
 
 
-def _new_directory() -> Path:
+@contextlib.contextmanager
+def new_directory() -> Iterator[Path]:
     # Not tmp_path: only its user may enter that, and root's servers run as another one.
     directory = Path(tempfile.mkdtemp(prefix="staffetta-test-"))
     directory.chmod(0o711)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[EmbeddedServers]:
-    directory = _new_directory()
     try:
-        with EmbeddedServers(directory) as running:
-            yield running
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[EmbeddedServers]:
+    with new_directory() as directory, EmbeddedServers(directory) as running:
+        yield running
+
+
 @pytest.fixture
 def server_directory() -> Iterator[Path]:
-    directory = _new_directory()
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with new_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,9 @@ import pytest
 import redis.asyncio
 from sqlalchemy import text
 
-from app.embedded import CannotStart, EmbeddedServers
+from app.embedded import EmbeddedServers, StartError
 from app.store.db import Database
+from tests.conftest import new_directory
 
 # Starts the servers, says where they are, and waits to be killed.
 _HOLDER = """
@@ -31,6 +32,13 @@ servers.start()
 print(json.dumps(servers.pids), flush=True)
 time.sleep(600)
 """
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """One directory for all tests that need no fresh one: each must leave it usable, that is what they are about."""
+    with new_directory() as directory:
+        yield directory
 
 
 @contextlib.contextmanager
@@ -63,7 +71,8 @@ def _wait_for(condition: object, seconds: float = 15.0) -> None:
 
 async def _write(url: str, value: int) -> None:
     connection = await asyncpg.connect(url)
-    await connection.execute("create table if not exists kept (value int)")
+    await connection.execute("drop table if exists kept")
+    await connection.execute("create table kept (value int)")
     await connection.execute("insert into kept values ($1)", value)
     await connection.close()
 
@@ -87,18 +96,16 @@ async def test_durability_is_on_and_the_role_is_no_superuser(database: Database)
     async with database.reading() as connection:
         names = ("fsync", "full_page_writes", "synchronous_commit", "data_checksums", "listen_addresses", "is_superuser")
         found = {name: (await connection.execute(text(f"show {name}"))).scalar_one() for name in names}
-    assert found == {
-        "fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "data_checksums": "on", "listen_addresses": "", "is_superuser": "off",
-    }  # fmt: skip
+    assert found == dict.fromkeys(names, "on") | {"listen_addresses": "", "is_superuser": "off"}
 
 
-async def test_rows_survive_a_stop_and_a_start(server_directory: Path) -> None:
-    with EmbeddedServers(server_directory) as servers:
+async def test_rows_survive_a_stop_and_a_start(home: Path) -> None:
+    with EmbeddedServers(home) as servers:
         await _write(servers.database_url, 1)
-    assert _running_below(server_directory) == []
-    with EmbeddedServers(server_directory) as servers:
+    assert _running_below(home) == []
+    with EmbeddedServers(home) as servers:
         assert await _read(servers.database_url) == [1]
-    assert _running_below(server_directory) == []
+    assert _running_below(home) == []
 
 
 @pytest.mark.parametrize("space", ["with space", "a" * 120, "comma,colon:'%"])
@@ -114,17 +121,17 @@ async def test_any_path_will_do(server_directory: Path, space: str) -> None:
         await client.aclose()
 
 
-async def test_servers_end_when_their_starter_is_killed(server_directory: Path) -> None:
-    with _held_by_another(server_directory) as (holder, _pids):
+async def test_servers_end_when_their_starter_is_killed(home: Path) -> None:
+    with _held_by_another(home) as (holder, _pids):
         holder.kill()
         holder.wait()
-        _wait_for(lambda: _running_below(server_directory) == [])
+        _wait_for(lambda: _running_below(home) == [])
 
 
 @pytest.mark.parametrize("victims", [("holder",), ("postgres",), ("valkey",), ("holder", "postgres", "valkey"), ("postgres", "holder")])
-async def test_a_start_recovers_from_a_kill_of_any_of_it(server_directory: Path, victims: tuple[str, ...]) -> None:
-    with _held_by_another(server_directory) as (holder, pids):
-        servers = EmbeddedServers(server_directory)
+async def test_a_start_recovers_from_a_kill_of_any_of_it(home: Path, victims: tuple[str, ...]) -> None:
+    with _held_by_another(home) as (holder, pids):
+        servers = EmbeddedServers(home)
         await _write(servers.database_url, 7)
         for victim in victims:
             os.kill({"holder": holder.pid, **pids}[victim], signal.SIGKILL)
@@ -133,37 +140,37 @@ async def test_a_start_recovers_from_a_kill_of_any_of_it(server_directory: Path,
         # At once, while the orphans of the killed run may still be ending.
         with servers:
             assert await _read(servers.database_url) == [7]
-    assert _running_below(server_directory) == []
+    assert _running_below(home) == []
 
 
-async def test_orphans_that_never_end_by_themselves_are_ended(server_directory: Path) -> None:
-    with EmbeddedServers(server_directory) as servers:
+async def test_orphans_that_never_end_by_themselves_are_ended(home: Path) -> None:
+    with EmbeddedServers(home) as servers:
         await _write(servers.database_url, 3)
-    with _held_by_another(server_directory) as (holder, pids):
+    with _held_by_another(home) as (holder, pids):
         os.kill(pids["postgres"], signal.SIGSTOP)
         os.kill(pids["valkey"], signal.SIGSTOP)
         holder.kill()
         holder.wait()
         for pid in pids.values():
             assert psutil.pid_exists(pid)
-        with EmbeddedServers(server_directory) as servers:
+        with EmbeddedServers(home) as servers:
             assert await _read(servers.database_url) == [3]
             assert set(servers.pids.values()).isdisjoint(pids.values())
-    assert _running_below(server_directory) == []
+    assert _running_below(home) == []
 
 
-async def test_a_stale_pid_that_another_program_has_now_is_not_believed(server_directory: Path) -> None:
-    with EmbeddedServers(server_directory) as servers:
+async def test_a_stale_pid_that_another_program_has_now_is_not_believed(home: Path) -> None:
+    with EmbeddedServers(home) as servers:
         await _write(servers.database_url, 4)
         sockets = servers.sockets
-    for stale in (server_directory / "postgres" / "postmaster.pid", sockets / ".s.PGSQL.5432.lock"):
-        stale.write_text(f"{os.getpid()}\n{server_directory / 'postgres'}\n0\n5432\n{sockets}\n\n0 0\nready\n")
-    with EmbeddedServers(server_directory) as servers:
+    for stale in (home / "postgres" / "postmaster.pid", sockets / ".s.PGSQL.5432.lock"):
+        stale.write_text(f"{os.getpid()}\n{home / 'postgres'}\n0\n5432\n{sockets}\n\n0 0\nready\n")
+    with EmbeddedServers(home) as servers:
         assert await _read(servers.database_url) == [4]
 
 
-async def test_a_server_that_died_is_started_again(server_directory: Path) -> None:
-    with EmbeddedServers(server_directory) as servers:
+async def test_a_server_that_died_is_started_again(home: Path) -> None:
+    with EmbeddedServers(home) as servers:
         await _write(servers.database_url, 5)
         assert servers.tend() == []
         for name, pid in servers.pids.items():
@@ -181,16 +188,16 @@ async def test_an_interrupted_first_start_leaves_nothing_that_is_taken_for_a_clu
     assert not half.exists()
 
 
-def test_two_runs_do_not_share_a_directory(server_directory: Path) -> None:
-    with EmbeddedServers(server_directory), pytest.raises(CannotStart, match=rf"another run \(pid {os.getpid()}\) uses"):
-        EmbeddedServers(server_directory).start()
+def test_two_runs_do_not_share_a_directory(home: Path) -> None:
+    with EmbeddedServers(home), pytest.raises(StartError, match=rf"another run \(pid {os.getpid()}\) uses"):
+        EmbeddedServers(home).start()
 
 
 def test_a_cluster_of_another_major_version_is_refused(server_directory: Path) -> None:
     cluster = server_directory / "postgres"
     cluster.mkdir()
     (cluster / "PG_VERSION").write_text("15\n")
-    with pytest.raises(CannotStart, match=r"holds data of PostgreSQL 15, but this release brings PostgreSQL \d+"):
+    with pytest.raises(StartError, match=r"holds data of PostgreSQL 15, but this release brings PostgreSQL \d+"):
         EmbeddedServers(server_directory).start()
     assert (cluster / "PG_VERSION").read_text() == "15\n"
 
@@ -199,7 +206,7 @@ def test_a_foreign_directory_is_not_touched(server_directory: Path) -> None:
     cluster = server_directory / "postgres"
     cluster.mkdir()
     (cluster / "somebody's").write_text("thing")
-    with pytest.raises(CannotStart, match="is not empty"):
+    with pytest.raises(StartError, match="is not empty"):
         EmbeddedServers(server_directory).start()
     assert (cluster / "somebody's").read_text() == "thing"
 
@@ -208,13 +215,13 @@ def test_a_server_that_cannot_start_says_why_in_one_line(server_directory: Path)
     with EmbeddedServers(server_directory):
         pass
     (server_directory / "postgresql.local.conf").write_text("shared_buffers = 'a lot'\n")
-    with pytest.raises(CannotStart, match=r"postgresql\.local\.conf") as caught:
+    with pytest.raises(StartError, match=r"postgresql\.local\.conf") as caught:
         EmbeddedServers(server_directory).start()
     assert "\n" not in str(caught.value)
     assert _running_below(server_directory) == []
 
 
 def test_no_permission_is_one_line() -> None:
-    with pytest.raises(CannotStart, match=r"^(no permission|Read-only|Not a directory|No such|Invalid|.*may not enter)") as caught:
+    with pytest.raises(StartError, match=r"^(no permission|Read-only|Not a directory|No such|Invalid|.*may not enter)") as caught:
         EmbeddedServers(Path("/proc/staffetta")).start()
     assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ The wheels are carriers of programs only; who runs, where the files lie and who 
 Nothing here knows what Staffetta keeps in the servers. Linux only (macOS and Windows: a container or WSL2).
 """
 
-from app.embedded.child import CannotStart
+from app.embedded.child import StartError
 from app.embedded.servers import EmbeddedServers
 
-__all__ = ["CannotStart", "EmbeddedServers"]
+__all__ = ["EmbeddedServers", "StartError"]

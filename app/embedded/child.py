@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class CannotStart(Exception):
+class StartError(Exception):
     """Something outside stands in the way; the text is one line that says what and how to mend it."""
 
 
@@ -46,7 +46,7 @@ def start_child(
         if os.getppid() != parent:
             os._exit(1)
 
-    switch = {"user": owner.uid, "group": owner.gid, "extra_groups": []} if owner is not None and owner.switched else {}
+    switch = owner if owner is not None and owner.switched else None
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 (our own programs)
             [str(part) for part in command],
@@ -57,8 +57,10 @@ def start_child(
             env=dict(environment),
             process_group=0,
             umask=0o077,
-            preexec_fn=tie_to_parent,  # noqa: PLW1509 (touches nothing but prctl and getppid)
-            **switch,
+            preexec_fn=tie_to_parent,
+            user=switch.uid if switch else None,
+            group=switch.gid if switch else None,
+            extra_groups=[] if switch else None,
         )
 
 
@@ -89,7 +91,7 @@ def end_strays(strays: Callable[[], Iterable[int]], steps: Sequence[tuple[signal
             time.sleep(0.02)
         else:
             return len(found)
-    raise CannotStart(f"processes of an earlier run do not end: {' '.join(str(pid) for pid in strays())}")
+    raise StartError(f"processes of an earlier run do not end: {' '.join(str(pid) for pid in strays())}")
 
 
 def running_in(directory: Path, program: str) -> Iterator[int]:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from app.embedded.binaries import Binaries
-from app.embedded.child import CannotStart, end_strays, last_words, running_in, start_child, stop_child
+from app.embedded.child import StartError, end_strays, last_words, running_in, start_child, stop_child
 from app.embedded.owner import Owner, give_directory
 
 ROLE = "staffetta"
@@ -106,12 +106,14 @@ class Postgres:
         if version_file.exists():
             major = version_file.read_text().strip()
             if major != self._binaries.postgres_major:
-                raise CannotStart(
-                    f"{self.directory} holds data of PostgreSQL {major}, but this release brings PostgreSQL {self._binaries.postgres_major}: "
-                    "upgrade it with pg_upgrade or a dump of the older release, or start with another --data"
+                raise StartError(
+                    f"{self.directory} holds data of PostgreSQL {major}, but this release brings "
+                    f"PostgreSQL {self._binaries.postgres_major}: upgrade it with pg_upgrade or a dump of the older release, or start with another --data"
                 )
             if self.directory.stat().st_uid != self._owner.uid:
-                raise CannotStart(f"{self.directory} belongs to another user than {self._owner.name}: run as that user, or start with another --data")
+                raise StartError(
+                    f"{self.directory} belongs to another user than {self._owner.name}: run as that user, or start with another --data"
+                )
             return
         self._make_cluster()
 
@@ -136,9 +138,9 @@ class Postgres:
         until = time.monotonic() + _READY_SECONDS
         while not self._is_ready():
             if self.child.poll() is not None:
-                raise CannotStart(_explain("PostgreSQL", last_words(self.log, self._log_start), self.log))
+                raise StartError(_explain("PostgreSQL", last_words(self.log, self._log_start), self.log))
             if time.monotonic() > until:
-                raise CannotStart(f"PostgreSQL is not ready after {_READY_SECONDS:.0f} s; see {self.log}")
+                raise StartError(f"PostgreSQL is not ready after {_READY_SECONDS:.0f} s; see {self.log}")
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -155,7 +157,7 @@ class Postgres:
         ]  # fmt: skip
         done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, check=False, cwd="/")  # noqa: S603
         if done.returncode != 0:
-            raise CannotStart(f"PostgreSQL refused: {done.stderr.decode(errors='replace').strip().splitlines()[0]}")
+            raise StartError(f"PostgreSQL refused: {done.stderr.decode(errors='replace').strip().splitlines()[0]}")
 
     def _is_ready(self) -> bool:
         """As pg_ctl asks: the eighth line of postmaster.pid, when the first names our child."""
@@ -167,10 +169,12 @@ class Postgres:
 
     def _make_cluster(self) -> None:
         if self.directory.exists() and any(self.directory.iterdir()):
-            raise CannotStart(f"{self.directory} is not empty and holds no PostgreSQL cluster: start with another --data")
+            raise StartError(f"{self.directory} is not empty and holds no PostgreSQL cluster: start with another --data")
         free = shutil.disk_usage(self.directory.parent).free
         if free < _ROOM_BYTES:
-            raise CannotStart(f"disk full: {self.directory.parent} has {free // 2**20} MB free, a new database needs {_ROOM_BYTES // 2**20} MB")
+            raise StartError(
+                f"disk full: {self.directory.parent} has {free // 2**20} MB free, a new database needs {_ROOM_BYTES // 2**20} MB"
+            )
         fresh = self.directory.with_name(f"{self.directory.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         give_directory(fresh, self._owner)
@@ -190,8 +194,7 @@ class Postgres:
         fresh.rename(self.directory)
 
     def _run_as_owner(self, command: list[str | Path], directory: Path, text: str = "") -> None:
-        owner = self._owner
-        switch = {"user": owner.uid, "group": owner.gid, "extra_groups": []} if owner.switched else {}
+        switch = self._owner if self._owner.switched else None
         done = subprocess.run(  # noqa: S603
             [str(part) for part in command],
             input=text.encode(),
@@ -202,7 +205,9 @@ class Postgres:
             umask=0o077,
             check=False,
             process_group=0,
-            **switch,  # type: ignore[call-overload]
+            user=switch.uid if switch else None,
+            group=switch.gid if switch else None,
+            extra_groups=[] if switch else None,
         )
         with self.log.open("ab") as log:
             start = log.tell()
@@ -210,10 +215,11 @@ class Postgres:
         if done.returncode != 0 or b"ERROR" in done.stdout:
             reason = last_words(self.log, start)
             shutil.rmtree(directory, ignore_errors=True)
-            raise CannotStart(_explain("PostgreSQL", reason, self.log))
+            raise StartError(_explain("PostgreSQL", reason, self.log))
 
     def _has_lz4(self) -> bool:
-        done = subprocess.run([str(self._binaries.postgres / "pg_config"), "--configure"], capture_output=True, check=False, env=_ENVIRONMENT)  # noqa: S603
+        command = [str(self._binaries.postgres / "pg_config"), "--configure"]
+        done = subprocess.run(command, capture_output=True, check=False, env=_ENVIRONMENT)  # noqa: S603
         return b"--with-lz4" in done.stdout
 
 

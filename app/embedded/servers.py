@@ -3,7 +3,7 @@
     directory/  lock          held (flock) while the servers run: everything else relies on owning the directory
                 postgres/     the cluster            valkey/   the append-only file
                 run/          the sockets            log/      what the servers say
-                programs/     only as root: a copy of the programs that the unprivileged user can read
+                programs/     a copy of the programs, when the unprivileged user of root cannot reach the installed ones
 
 `start` recovers from whatever an earlier run left; `tend` starts again what has died; `stop` leaves nothing running.
 Call `start` and `tend` from the main thread: the servers end with the thread that started them.
@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from typing import Self
 from urllib.parse import quote
 
 from app.embedded.binaries import find_binaries, stage_binaries
-from app.embedded.child import CannotStart
+from app.embedded.child import StartError
 from app.embedded.owner import Owner, closed_to, find_owner, give_directory
 from app.embedded.postgres import DATABASE, ROLE, Postgres
 from app.embedded.valkey import Valkey
@@ -65,7 +66,7 @@ class EmbeddedServers:
         return {name: server.child.pid for name, server in servers.items() if server is not None and server.child is not None}
 
     def start(self) -> None:
-        """Start both servers and wait until they answer. Raises CannotStart with one line that says why not."""
+        """Start both servers and wait until they answer. Raises StartError with one line that says why not."""
         try:
             self.claim()
             postgres, valkey = self._prepare()
@@ -76,7 +77,7 @@ class EmbeddedServers:
             postgres.wait_until_ready()
         except OSError as error:
             self.stop()
-            raise CannotStart(_explain_os_error(error)) from error
+            raise StartError(_explain_os_error(error)) from error
         except BaseException:
             self.stop()
             raise
@@ -86,22 +87,24 @@ class EmbeddedServers:
         if self._lock is not None:
             return
         if sys.platform != "linux":
-            raise CannotStart("the embedded servers run on Linux; elsewhere use a container, WSL2, or your own PostgreSQL and Valkey")
+            raise StartError("the embedded servers run on Linux; elsewhere use a container, WSL2, or your own PostgreSQL and Valkey")
         owner = find_owner()
         if owner is None:
-            raise CannotStart(f"user id {os.geteuid()} has no name on this system (/etc/passwd), and PostgreSQL needs one")
+            raise StartError(f"user id {os.geteuid()} has no name on this system (/etc/passwd), and PostgreSQL needs one")
         self.owner = owner
         try:
             self._make_directory(owner)
             lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CannotStart(_explain_os_error(error)) from error
+            raise StartError(_explain_os_error(error)) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(lock, 20).decode(errors="replace").strip()
             os.close(lock)
-            raise CannotStart(f"another run (pid {holder}) uses {self.directory}: stop it, or start with another --data and --port") from error
+            raise StartError(
+                f"another run (pid {holder}) uses {self.directory}: stop it, or start with another --data and --port"
+            ) from error
         self._lock = lock
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -123,6 +126,8 @@ class EmbeddedServers:
             if server is not None:
                 server.stop()
         if self._lock is not None:
+            if not self.sockets.is_relative_to(self.directory):
+                shutil.rmtree(self.sockets, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
 
@@ -144,7 +149,7 @@ class EmbeddedServers:
 
     def _running(self) -> Postgres:
         if self._postgres is None:
-            raise CannotStart("PostgreSQL has not been started")
+            raise StartError("PostgreSQL has not been started")
         return self._postgres
 
     def _make_directory(self, owner: Owner) -> None:
@@ -156,14 +161,14 @@ class EmbeddedServers:
         if owner.switched:
             barrier = closed_to(owner, self.directory)
             if barrier is not None:
-                raise CannotStart(f"PostgreSQL does not run as root, and user {owner.name} may not enter {barrier}: choose another --data")
+                raise StartError(f"PostgreSQL does not run as root, and user {owner.name} may not enter {barrier}: choose another --data")
         self.log_directory.mkdir(exist_ok=True, mode=0o700)
 
     def _prepare(self) -> tuple[Postgres, Valkey]:
         owner = self.owner
         assert owner is not None  # noqa: S101 (claim has set it)
         binaries = find_binaries()
-        if owner.switched:
+        if any(closed_to(owner, program.parent) for program in (binaries.postgres / "postgres", binaries.valkey)):
             binaries = stage_binaries(binaries, self.directory / "programs")
         self.sockets = self._socket_directory()
         give_directory(self.sockets, owner)
@@ -186,7 +191,7 @@ class EmbeddedServers:
         status = place.lstat()
         owners = {os.geteuid(), self.owner.uid} if self.owner is not None else {os.geteuid()}
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners or status.st_mode & 0o077:
-            raise CannotStart(f"{place} is needed for sockets, but it is not ours: remove it")
+            raise StartError(f"{place} is needed for sockets, but it is not ours: remove it")
         return place
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from app.embedded.binaries import Binaries
-from app.embedded.child import CannotStart, end_strays, last_words, running_in, start_child, stop_child
+from app.embedded.child import StartError, end_strays, last_words, running_in, start_child, stop_child
 from app.embedded.owner import Owner
 
 _STOP = ((signal.SIGTERM, 10.0),)
@@ -64,9 +64,9 @@ class Valkey:
         while not self._answers():
             if self.child.poll() is not None:
                 reason = last_words(self.log, self._log_start)
-                raise CannotStart(f"Valkey did not start: {reason} (log: {self.log})")
+                raise StartError(f"Valkey did not start: {reason} (log: {self.log})")
             if time.monotonic() > until:
-                raise CannotStart(f"Valkey is not ready after {_READY_SECONDS:.0f} s; see {self.log}")
+                raise StartError(f"Valkey is not ready after {_READY_SECONDS:.0f} s; see {self.log}")
             time.sleep(0.01)
 
     def stop(self) -> None:
