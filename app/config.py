@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     # --- development
     inbox_smtp_port: int = Field(2526, description="Local inbox: SMTP port.")
     inbox_http_port: int = Field(8026, description="Local inbox: HTTP port.")
+    inbox_directory: Path = Field(Path("data/inbox"), description="Local inbox: the directory of the messages it keeps.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_addresses: bool = Field(False, description="Write mail addresses into logs unredacted.")
 
