@@ -91,3 +91,7 @@ def wakes_back() -> None:
 
 def chore_done(name: str, **facts: Any) -> None:
     _log.info("chore_done", chore=name, **facts)
+
+
+def rows_without_message(count: int) -> None:
+    _log.error("rows_without_message", count=count)

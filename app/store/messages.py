@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
+import zstandard
 from sqlalchemy import (
     Boolean,
     Column,
@@ -54,7 +55,7 @@ content = Table(
     # The day on which it may be dropped: a day's partition goes at once.
     Column("purge_on", Date, nullable=False),
     Column("head", LargeBinary, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # a zstd frame: see pack_body
     # Parts and link spans as offsets into body: finishing splices, it never parses.
     Column("part_map", JSON, nullable=False),
     PrimaryKeyConstraint("account_id", "message_id", "purge_on"),
@@ -172,6 +173,21 @@ async def load_deliverables(connection: HotConnection, account_ids: Sequence[int
     return [Deliverable(*row) for row in rows]
 
 
+# A third to a sixth of the bytes for 10 µs: PostgreSQL then writes, logs and reads that much less (its own pglz costs ten times as
+# much and its lz4 is not in every build).
+_pack = zstandard.ZstdCompressor(level=1)
+_unpack = zstandard.ZstdDecompressor()
+
+
+def pack_body(body: bytes) -> bytes:
+    """A body as it is stored."""
+    return _pack.compress(body)
+
+
+def unpack_body(stored: bytes) -> bytes:
+    return _unpack.decompress(stored)
+
+
 _CONTENT = """
 SELECT c.message_id, c.head, c.body
 FROM unnest($1::int[], $2::uuid[]) AS i(account_id, message_id)
@@ -183,4 +199,28 @@ async def load_content(
     connection: HotConnection, account_ids: Sequence[int], message_ids: Sequence[UUID], purge_on: date
 ) -> list[tuple[UUID, bytes, bytes]]:
     """(message id, head, body) of messages that are purged on one day; those already purged are left out."""
-    return [(row[0], row[1], row[2]) for row in await connection.fetch(_CONTENT, account_ids, message_ids, purge_on)]
+    rows = await connection.fetch(_CONTENT, account_ids, message_ids, purge_on)
+    return [(row[0], row[1], unpack_body(row[2])) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A recipient whose state changed, with the number of its event."""
+
+    account_id: int
+    recipient_id: UUID
+    events: int
+
+
+async def hold_recipients(connection: HotConnection, account_ids: Sequence[int], recipient_ids: Sequence[UUID], reason: str) -> list[Told]:
+    rows = await connection.fetch(
+        """
+        UPDATE recipients r SET state = 'held', reason = $3, events = events + 1, maybe_sent = true, next_attempt_at = NULL
+        FROM unnest($1::int[], $2::uuid[]) AS i(account_id, id) WHERE r.account_id = i.account_id AND r.id = i.id
+        RETURNING r.account_id, r.id, r.events
+        """,
+        account_ids,
+        recipient_ids,
+        reason,
+    )
+    return [Told(row[0], row[1], row[2]) for row in rows]

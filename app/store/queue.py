@@ -206,3 +206,8 @@ async def place(connection: HotConnection, recipient_ids: Sequence[UUID], site_i
         recipient_ids,
         site_ids,
     )
+
+
+async def delete_rows(connection: HotConnection, owner: int, recipient_ids: Sequence[UUID]) -> None:
+    """Drop claimed rows whose message no longer exists (its partition was dropped by age)."""
+    await connection.execute("DELETE FROM queue WHERE recipient_id = ANY($1::uuid[]) AND owner = $2", recipient_ids, owner)

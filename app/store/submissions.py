@@ -13,6 +13,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from app.store.db import HotConnection
+from app.store.messages import pack_body
 from app.store.states import RecipientState
 
 
@@ -136,7 +137,7 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.idempotency_key for m in group],
         [m.body_hash for m in group],
         [m.head for m in group],
-        [m.body for m in group],
+        [pack_body(m.body) for m in group],
         [m.part_map for m in group],
         [message_id for message_id, _ in recipients],
         [r.id for _, r in recipients],

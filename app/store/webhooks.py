@@ -1,10 +1,42 @@
-"""Webhook endpoints with their cursor on the event log, and the events that are to be posted again."""
+"""Webhook endpoints with their cursor on the event log, and the posts that are to be tried again.
+
+This file holds the tables and what the API asks of them; the statements of the poster's rounds stand in `webhook_rounds`.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Index, Integer, LargeBinary, SmallInteger, Table, Text, Uuid, func
-from sqlalchemy.dialects.postgresql import ARRAY
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.accounts import accounts
 from app.store.db import metadata
 from app.store.events import Xid8
 
@@ -23,6 +55,14 @@ webhook_endpoints = Table(
     Column("cursor_xid", Xid8, nullable=False),
     Column("cursor_id", Uuid, nullable=False),
     Column("owner", Integer),  # the worker that posts for it; its lease is the worker's
+    # The receiver's health: failures in a row, since when it is taken for down, no post before resume_at.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("down_since", DateTime(timezone=True)),
+    Column("resume_at", DateTime(timezone=True)),
+    Column("last_error", Text),
+    Column("last_error_at", DateTime(timezone=True)),
+    Column("last_success_at", DateTime(timezone=True)),
+    Column("given_up", BigInteger, nullable=False, server_default="0"),  # events that were never taken
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
@@ -30,12 +70,144 @@ webhook_retries = Table(
     "webhook_retries",
     metadata,
     Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id", ondelete="CASCADE"), primary_key=True),
-    Column("event_id", Uuid, primary_key=True),
+    Column("webhook_id", Text, primary_key=True),
     Column("account_id", Integer, nullable=False),
-    Column("event_xid", Xid8, nullable=False),
+    Column("batch", Boolean, nullable=False),
+    # The events of the post, in its order: their keys in the log. The body is made from them again.
+    Column("event_xids", ARRAY(Text), nullable=False),
+    Column("event_ids", ARRAY(Uuid), nullable=False),
     Column("attempts", SmallInteger, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("last_status", SmallInteger),
     Column("last_error", Text),
     Index("ix_webhook_retries_due", "endpoint_id", "due_at"),
 )
+
+# A lag is counted no further than this.
+MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint as its account sees it."""
+
+    id: UUID
+    account_id: int
+    url: str
+    event_types: Sequence[str] | None
+    batch_size: int
+    enabled: bool
+    disabled_reason: str | None
+    failures: int
+    down_since: datetime | None
+    resume_at: datetime | None
+    last_error: str | None
+    last_error_at: datetime | None
+    last_success_at: datetime | None
+    given_up: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What an endpoint has not been told yet: events behind the cursor and posts waiting to be tried again."""
+
+    events: int
+    oldest_event_id: UUID | None
+    retries: int
+    next_retry_at: datetime | None
+
+
+_SHOWN = [webhook_endpoints.c[name] for name in Endpoint.__dataclass_fields__]
+
+
+def _endpoint(row: Row[Any]) -> Endpoint:
+    return Endpoint(*tuple(row))
+
+
+async def insert_endpoint(
+    connection: AsyncConnection,
+    *,
+    endpoint_id: UUID,
+    account_id: int,
+    url: str,
+    secret: bytes,
+    event_types: Sequence[str] | None,
+    batch_size: int,
+) -> Endpoint | None:
+    """A new endpoint, told everything from now on; None when the account has one. Two at once: the account's row decides."""
+    await connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True))
+    if await list_endpoints(connection, account_id):
+        return None
+    statement = insert(webhook_endpoints).values(
+        id=endpoint_id,
+        account_id=account_id,
+        url=url,
+        secret=secret,
+        event_types=event_types,
+        batch_size=batch_size,
+        # Below every event that is not committed yet (store.events.read_end).
+        cursor_xid=literal_column("pg_snapshot_xmin(pg_current_snapshot())"),
+        cursor_id=UUID(int=0),
+    )
+    return _endpoint((await connection.execute(statement.returning(*_SHOWN))).one())
+
+
+async def list_endpoints(connection: AsyncConnection, account_id: int) -> list[Endpoint]:
+    """By the index on account_id."""
+    query = select(*_SHOWN).where(webhook_endpoints.c.account_id == account_id).order_by(webhook_endpoints.c.id)
+    return [_endpoint(row) for row in await connection.execute(query)]
+
+
+async def find_endpoint(connection: AsyncConnection, account_id: int, endpoint_id: UUID) -> Endpoint | None:
+    query = select(*_SHOWN).where(webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.id == endpoint_id)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else _endpoint(row)
+
+
+async def update_endpoint(
+    connection: AsyncConnection, account_id: int, endpoint_id: UUID, changes: Mapping[str, Any], *, fresh_start: bool
+) -> Endpoint | None:
+    """Change url, event_types, batch_size or enabled; a fresh start forgets how the receiver behaved. The cursor stays."""
+    values = dict(changes)
+    if fresh_start:
+        values |= {"failures": 0, "down_since": None, "resume_at": None, "disabled_reason": None}
+    where = (webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.id == endpoint_id)
+    if fresh_start:
+        now_due = update(webhook_retries).where(webhook_retries.c.endpoint_id == endpoint_id, webhook_retries.c.account_id == account_id)
+        await connection.execute(now_due.values(due_at=func.now()))
+    statement = update(webhook_endpoints).where(*where).values(**values).returning(*_SHOWN) if values else select(*_SHOWN).where(*where)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else _endpoint(row)
+
+
+async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint_id: UUID) -> bool:
+    """Its waiting posts go with it."""
+    where = (webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.id == endpoint_id)
+    return bool((await connection.execute(delete(webhook_endpoints).where(*where))).rowcount)
+
+
+async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
+    """By the feed's primary key, at most MOST_COUNTED rows of it."""
+    row = (
+        await connection.execute(
+            text(
+                """
+                SELECT coalesce(sum((e.event_types IS NULL OR v.type = ANY (e.event_types))::int), 0)::int,
+                       min(v.id::text) FILTER (WHERE e.event_types IS NULL OR v.type = ANY (e.event_types)),
+                       (SELECT count(*) FROM webhook_retries WHERE endpoint_id = e.id),
+                       (SELECT min(due_at) FROM webhook_retries WHERE endpoint_id = e.id)
+                FROM webhook_endpoints e
+                LEFT JOIN LATERAL (
+                    SELECT id, type FROM events
+                    WHERE account_id = e.account_id AND (xid, id) > (e.cursor_xid, e.cursor_id) ORDER BY xid, id LIMIT :most
+                ) v ON true
+                WHERE e.id = :endpoint_id GROUP BY e.id
+                """
+            ),
+            {"endpoint_id": endpoint_id, "most": MOST_COUNTED},
+        )
+    ).one_or_none()
+    if row is None:
+        return Lag(0, None, 0, None)
+    return Lag(row[0], UUID(row[1]) if row[1] else None, row[2], row[3])

@@ -135,6 +135,7 @@ def upgrade() -> None:
     op.create_table('sites',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('slots', sa.SmallInteger(), server_default='1', nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_sites')),
     sa.UniqueConstraint('name', name=op.f('uq_sites_name'))
@@ -202,6 +203,13 @@ def upgrade() -> None:
     sa.Column('cursor_xid', Xid8(), nullable=False),
     sa.Column('cursor_id', sa.Uuid(), nullable=False),
     sa.Column('owner', sa.Integer(), nullable=True),
+    sa.Column('failures', sa.Integer(), server_default='0', nullable=False),
+    sa.Column('down_since', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('resume_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('last_error', sa.Text(), nullable=True),
+    sa.Column('last_error_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('last_success_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('given_up', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.ForeignKeyConstraint(['account_id'], ['accounts.id'], name=op.f('fk_webhook_endpoints_account_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook_endpoints'))
@@ -222,24 +230,21 @@ def upgrade() -> None:
     )
     op.create_table('webhook_retries',
     sa.Column('endpoint_id', sa.Uuid(), nullable=False),
-    sa.Column('event_id', sa.Uuid(), nullable=False),
+    sa.Column('webhook_id', sa.Text(), nullable=False),
     sa.Column('account_id', sa.Integer(), nullable=False),
-    sa.Column('event_xid', Xid8(), nullable=False),
+    sa.Column('batch', sa.Boolean(), nullable=False),
+    sa.Column('event_xids', postgresql.ARRAY(sa.Text()), nullable=False),
+    sa.Column('event_ids', postgresql.ARRAY(sa.Uuid()), nullable=False),
     sa.Column('attempts', sa.SmallInteger(), nullable=False),
     sa.Column('due_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('last_status', sa.SmallInteger(), nullable=True),
     sa.Column('last_error', sa.Text(), nullable=True),
     sa.ForeignKeyConstraint(['endpoint_id'], ['webhook_endpoints.id'], name=op.f('fk_webhook_retries_endpoint_id'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('endpoint_id', 'event_id', name=op.f('pk_webhook_retries'))
+    sa.PrimaryKeyConstraint('endpoint_id', 'webhook_id', name=op.f('pk_webhook_retries'))
     )
     op.create_index('ix_webhook_retries_due', 'webhook_retries', ['endpoint_id', 'due_at'], unique=False)
-    store_bodies_well()
-
-
-def store_bodies_well() -> None:
-    """Bodies are read and written whole and once: lz4 where the server has it, else as they are (pglz costs more CPU than the disk is worth)."""
-    has_lz4 = op.get_bind().scalar(sa.text("SELECT 'lz4' = ANY(enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"))
-    op.execute(f"ALTER TABLE content ALTER COLUMN body SET {'COMPRESSION lz4' if has_lz4 else 'STORAGE EXTERNAL'}")
+    # Bodies are compressed before they come here (store.messages.pack_body).
+    op.execute("ALTER TABLE content ALTER COLUMN body SET STORAGE EXTERNAL")
 
 
 def downgrade() -> None:

@@ -1,0 +1,273 @@
+"""Claims: which ready rows this worker takes, when, and how many of each account.
+
+Known shares (site × class × account) come from wakes and, as a fallback, from surveys of the queue. A lane whose buffer is under
+half full is hungry; hungry lanes of many sites are claimed in one statement, each account of a lane getting an equal part. A
+share that gave less than was asked is done until somebody tells of it again.
+
+Each share remembers how far it was claimed (`after`), because dead index entries of claimed rows cannot be removed while an old
+snapshot lives. Rows that come back out of order (released, freed, retried) are found when their share is told with `rewind`, or by a
+survey.
+
+Suspects, rows whose workers died with them twice, are claimed alone: nothing else is in this worker's hands then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app import log, store
+from app.config import Settings
+from app.delivery.lease import Lease
+from app.jobs import Wakes
+from app.store.queue import FIRST_SHARE, SUSPECT_SITE, UNKNOWN_SITE, Ask, Claimed, Share
+
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+# Rows of transactions that began earlier and committed later than those already claimed lie within this.
+_OVERLAP = timedelta(seconds=1)
+_ASKS_PER_CLAIM = 256
+_ROWS_PER_CLAIM = 400
+_LANE_TARGET = 100
+_SURVEY_SHARES = 5000
+_SURVEY_REST = 20  # a survey may use a twentieth of one connection's time
+_REWIND_SECONDS = 10.0
+_REMEMBERED = 20_000
+# Bulk may fill the worker's hands to here; the rest is kept for transactional mail.
+_BULK_PART = 0.75
+
+
+class Claims:
+    """The claim loop of one worker. `in_hand` and `buffered` tell what it holds; `take` gets what was claimed."""
+
+    def __init__(
+        self,
+        database: store.db.Database,
+        settings: Settings,
+        lease: Lease,
+        wakes: Wakes,
+        *,
+        in_hand: Callable[[], int],
+        buffered: Callable[[int, int], int],
+        take: Callable[[Any, int, list[Claimed]], Any],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._lease = lease
+        self._wakes = wakes
+        self._in_hand = in_hand
+        self._buffered = buffered
+        self._take = take
+        # site -> (class, account) -> claimed up to
+        self._known: dict[int, OrderedDict[tuple[int, int], datetime]] = {}
+        self._past: OrderedDict[Share, tuple[datetime, float]] = OrderedDict()
+        self._hungry: OrderedDict[int, None] = OrderedDict()
+        self._told_again: set[Share] = set()
+        self._something = asyncio.Event()
+        self._survey_from = FIRST_SHARE
+        self._survey_due = 0.0
+        self._next_suspect = 0.0
+        self._full_since: dict[int, float] = {}
+        self.stopped = False
+
+    def tell(self, shares: Iterable[Share], *, rewind: bool = False) -> None:
+        """These shares have ready rows; `rewind`: perhaps older than what was claimed of them."""
+        for share in shares:
+            if share.site_id == UNKNOWN_SITE:
+                continue
+            known = self._known.setdefault(share.site_id, OrderedDict())
+            key = (share.lane_class, share.account_id)
+            if rewind or key not in known:
+                past = None if rewind else self._past.get(share)
+                known[key] = past[0] if past else EPOCH
+            self._told_again.add(share)
+            self._hungry[share.site_id] = None
+        self._something.set()
+
+    def want(self, site_id: int) -> None:
+        """The buffer of a site is getting low."""
+        if site_id in self._known:
+            self._hungry[site_id] = None
+            self._something.set()
+
+    async def run(self) -> None:
+        """Claim as long as there is room and something to claim; survey when nothing is known, and now and then."""
+        while not self.stopped:
+            try:
+                await self._turn()
+            except Exception as error:
+                log.loop_failed("claims", error)
+                await asyncio.sleep(0.5)
+
+    async def _turn(self) -> None:
+        asks = self._plan()
+        if asks:
+            await self._claim(asks)
+        if time.monotonic() >= self._survey_due:
+            await self._survey()
+        if not asks:
+            self._something.clear()
+            if self._hungry and self._has_room(1):
+                self._something.set()
+            await _wait(self._something, self._pause())
+            if self._hungry and not self._has_room(1):
+                await asyncio.sleep(0.002)
+
+    def _pause(self) -> float:
+        """Until the next look; shorter while nobody can wake us."""
+        poll = self._settings.poll_seconds if self._wakes.reachable else min(0.1, self._settings.poll_seconds)
+        return max(0.001, min(poll, self._survey_due - time.monotonic()))
+
+    # --- planning
+
+    def _has_room(self, lane_class: int) -> bool:
+        return self._in_hand() < self._settings.worker_buffer_rows * (_BULK_PART if lane_class else 1.0)
+
+    def _plan(self) -> list[Ask]:
+        if self._wants_suspect():
+            suspects = self._known[SUSPECT_SITE]
+            if self._in_hand() or not suspects:
+                return []
+            lane_class, account_id = next(iter(suspects))
+            self._next_suspect = time.monotonic() + 1.0
+            return [Ask(Share(SUSPECT_SITE, lane_class, account_id), EPOCH, 1)]
+        asks: list[Ask] = []
+        rows = 0
+        for site_id in list(self._hungry):
+            if len(asks) >= _ASKS_PER_CLAIM or rows >= _ROWS_PER_CLAIM:
+                break
+            del self._hungry[site_id]
+            if site_id == SUSPECT_SITE:
+                continue
+            if self._lease.slot_of(site_id) is None:
+                self._known.pop(site_id, None)
+                continue
+            asked = self._asks_of(site_id)
+            rows += sum(a.take for a in asked)
+            asks += asked
+        return asks
+
+    def _wants_suspect(self) -> bool:
+        return (
+            bool(self._known.get(SUSPECT_SITE))
+            and time.monotonic() >= self._next_suspect
+            and self._lease.slot_of(SUSPECT_SITE) is not None
+        )
+
+    def _asks_of(self, site_id: int) -> list[Ask]:
+        """Equal parts of the free room of each lane for its accounts, those that waited longest first."""
+        known = self._known.get(site_id)
+        if not known:
+            return []
+        asks: list[Ask] = []
+        for lane_class in (0, 1):
+            shares = [key for key in known if key[0] == lane_class]
+            room = _LANE_TARGET - self._buffered(site_id, lane_class)
+            if not shares or room < _LANE_TARGET // 2:
+                continue
+            if not self._has_room(lane_class):
+                self._hungry[site_id] = None
+                continue
+            take = max(1, -(-room // len(shares)))
+            for key in shares[:room]:
+                known.move_to_end(key)
+                asks.append(Ask(Share(site_id, *key), known[key], take))
+        return asks
+
+    # --- claiming
+
+    async def _claim(self, asks: list[Ask]) -> None:
+        owner = self._lease.worker_id
+        for ask in asks:
+            self._told_again.discard(ask.share)
+        async with self._database.hot() as connection:
+            rows = await store.queue.claim(connection, owner, asks)
+            if rows:
+                await self._take(connection, owner, rows)
+        self._learn(asks, rows)
+
+    def _learn(self, asks: list[Ask], rows: list[Claimed]) -> None:
+        last: dict[Share, datetime] = {}
+        count: dict[Share, int] = {}
+        for row in rows:
+            share = row.share
+            count[share] = count.get(share, 0) + 1
+            last[share] = max(last.get(share, EPOCH), row.due_at)
+        for ask in asks:
+            share = ask.share
+            known = self._known.get(share.site_id)
+            key = (share.lane_class, share.account_id)
+            if known is None or key not in known:
+                continue
+            if share in last:
+                known[key] = max(known[key], last[share] - _OVERLAP)
+            if count.get(share, 0) < ask.take and share not in self._told_again:
+                self._remember(share, known.pop(key))
+                if not known:
+                    del self._known[share.site_id]
+            else:
+                self._hungry[share.site_id] = None
+        self._widen(asks, rows)
+
+    def _remember(self, share: Share, after: datetime) -> None:
+        self._past[share] = (after, time.monotonic())
+        self._past.move_to_end(share)
+        while len(self._past) > _REMEMBERED:
+            self._past.popitem(last=False)
+
+    def _widen(self, asks: list[Ask], rows: list[Claimed]) -> None:
+        """Note the sites that always have more than we can take: their owner gives them another slot (drain.widen)."""
+        asked: dict[int, int] = {}
+        got: dict[int, int] = {}
+        for ask in asks:
+            asked[ask.share.site_id] = asked.get(ask.share.site_id, 0) + ask.take
+        for row in rows:
+            got[row.site_id] = got.get(row.site_id, 0) + 1
+        now = time.monotonic()
+        for site_id, wanted in asked.items():
+            if got.get(site_id, 0) >= wanted // 2 and wanted >= _LANE_TARGET // 2:
+                self._full_since.setdefault(site_id, now)
+            else:
+                self._full_since.pop(site_id, None)
+
+    def full_for(self, site_id: int) -> float:
+        """Seconds for which every claim at a site has come back full."""
+        since = self._full_since.get(site_id)
+        return time.monotonic() - since if since is not None else 0.0
+
+    def full_sites(self) -> list[int]:
+        return list(self._full_since)
+
+    # --- surveying
+
+    async def _survey(self) -> None:
+        """Look for shares that nobody told of."""
+        began = time.monotonic()
+        async with self._database.hot() as connection:
+            shares = await store.queue.survey_shares(connection, self._survey_from, _SURVEY_SHARES)
+        self._survey_from = shares[-1] if len(shares) == _SURVEY_SHARES else FIRST_SHARE
+        now = time.monotonic()
+        fresh, back = [], []
+        for share in shares:
+            if (share.lane_class, share.account_id) in self._known.get(share.site_id, ()):
+                continue
+            past = self._past.get(share)
+            # Claimed to its end not long ago: what is there now came after, most likely.
+            (fresh if past and now - past[1] < _REWIND_SECONDS else back).append(share)
+        if fresh:
+            self.tell(fresh)
+        if back:
+            self.tell(back, rewind=True)
+        rest = self._settings.poll_seconds if self._wakes.reachable else min(0.1, self._settings.poll_seconds)
+        self._survey_due = now + max(rest, (now - began) * _SURVEY_REST)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,252 @@
+"""The resident drain: claims, conversations and settling of one worker, from its first heartbeat to a clean stop.
+
+    wakes, surveys ─▶ claims ─▶ load ─▶ deliveries (per site) ─▶ settler
+    lease (heartbeat, take-over) · placing (unknown domains) · promoting (what has become due) · sweeping connections
+
+It lives in the arq worker's process but does not depend on it: without Valkey it polls. Told to stop, it claims no more, gives back
+what it has not begun, finishes the conversations under way, settles, and leaves; what does not end in time is freed as maybe sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Coroutine
+from datetime import date
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from app import log, store
+from app.accounts.domains import DomainBook
+from app.config import Settings
+from app.delivery.claims import Claims
+from app.delivery.connections import Connections
+from app.delivery.deliver import Deliveries
+from app.delivery.lanes import Job
+from app.delivery.lease import Lease
+from app.delivery.placing import Placing
+from app.delivery.route import Router
+from app.delivery.settle import Settler
+from app.jobs import Wakes
+from app.keyring import Keyring
+from app.store.queue import UNKNOWN_SITE, Claimed, Share
+
+_PROMOTED_AT_ONCE = 1000
+# Contents above this are loaded when their conversation begins.
+_LARGE_BYTES = 256 * 1024
+# Contents kept for other recipients of the same message.
+_SHARED_BYTES = 16 * 1024 * 1024
+_WIDEN_AFTER_SECONDS = 0.5
+_NARROW_AFTER_SECONDS = 30.0
+
+
+class Drain:
+    """One worker's delivery, from `run()` until its task is told to stop by `stop()`."""
+
+    def __init__(
+        self, database: store.db.Database, settings: Settings, *, domains: DomainBook, keyring: Keyring, router: Router, wakes: Wakes,
+        tls_context: ssl.SSLContext,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._wakes = wakes
+        self.lease = Lease(database, settings, wakes, f"{socket.gethostname()}:{os.getpid()}", self.figures)
+        self._connections = Connections(settings, tls_context)
+        self._settler = Settler(database, wakes, self._on_settled)
+        self._deliveries = Deliveries(
+            database, settings, lease=self.lease, domains=domains, keyring=keyring, router=router, connections=self._connections,
+            settler=self._settler, want=self._on_want,
+        )
+        self._claims = Claims(
+            database, settings, self.lease, wakes,
+            in_hand=lambda: self._deliveries.unsettled, buffered=self._deliveries.buffered, take=self._take,
+        )
+        self._placing = Placing(database, settings, self.lease, wakes, router, self._claims.tell)
+        self._shared: OrderedDict[UUID, tuple[bytes, bytes]] = OrderedDict()
+        self._shared_bytes = 0
+        self._stop = asyncio.Event()
+        self._narrow_due: dict[int, float] = {}
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def figures(self) -> dict[str, Any]:
+        """What the heartbeat row says of this worker."""
+        return {
+            "outcomes": dict(self._settler.outcomes),
+            "in_hand": self._deliveries.unsettled,
+            "conversing": self._deliveries.conversing,
+            "connections_opened": self._connections.opened,
+            "connections_idle": self._connections.idle_count,
+        }
+
+    async def run(self) -> None:
+        """Deliver until told to stop, then leave cleanly."""
+        await self._begin()
+        claiming = asyncio.create_task(self._claims.run(), name="claims")
+        loops = [
+            asyncio.create_task(_for_ever(name, loop), name=name)
+            for name, loop in {
+                "lease": self.lease.keep(), "settle": self._settler.run(), "placing": self._placing.run(), "promoting": self._promote(),
+                "listening": self._listen(), "sweeping": self._connections.sweep(), "slots": self._adjust_slots(),
+            }.items()
+        ]
+        await self._stop.wait()
+        await self._leave(claiming)
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _begin(self) -> None:
+        while True:
+            try:
+                await self.lease.begin()
+                return
+            except store.db.CONNECTION_ERRORS as error:
+                log.loop_failed("lease", error)
+                await asyncio.sleep(1)
+
+    async def _leave(self, claiming: asyncio.Task[None]) -> None:
+        """The clean stop: claims first, then what is not begun, then what is under way, then the books."""
+        self._claims.stopped = True
+        self._claims.tell([])
+        await claiming
+        released = 0
+        try:
+            await self.lease.tell_stopping()
+            released = await self._give_back(self._deliveries.take_back())
+            await self._deliveries.finish_within(self._settings.drain_seconds)
+            async with asyncio.timeout(5):
+                while not self._settler.is_idle:
+                    await asyncio.sleep(0.01)
+            await self._connections.close()
+            await self.lease.end()
+        except (TimeoutError, *store.db.CONNECTION_ERRORS) as error:
+            log.loop_failed("leaving", error)  # our lease runs out and others take over
+        log.worker_stopped(self.lease.worker_id, released)
+
+    async def _give_back(self, jobs: list[Job]) -> int:
+        for owner, own in groupby(sorted(jobs, key=lambda j: j.owner), key=lambda j: j.owner):
+            given = list(own)
+            async with self._database.hot() as connection:
+                await store.queue.release(connection, owner, [job.claimed.recipient_id for job in given])
+            self._wakes.tell_ready({job.claimed.share for job in given})
+        return len(jobs)
+
+    # --- claimed rows become jobs
+
+    async def _take(self, connection: store.db.HotConnection, owner: int, rows: list[Claimed]) -> None:
+        """Load what was claimed and offer it for delivery; what cannot be loaded has failed."""
+        found = await store.messages.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
+        deliverables = {d.recipient_id: d for d in found}
+        await self._load_contents(connection, rows, {r.recipient_id: d.purge_on for r in rows if (d := deliverables.get(r.recipient_id))})
+        lost: list[UUID] = []
+        for row in sorted(rows, key=lambda r: r.due_at):
+            deliverable = deliverables.get(row.recipient_id)
+            if deliverable is None:
+                lost.append(row.recipient_id)
+                continue
+            head, body = self._shared.get(store.ids.message_of(row.recipient_id), (None, None))
+            self._deliveries.offer(Job(owner, row, deliverable, head, body))
+        if lost:
+            await store.queue.delete_rows(connection, owner, lost)
+            log.rows_without_message(len(lost))
+
+    async def _load_contents(self, connection: store.db.HotConnection, rows: list[Claimed], purge_days: dict[UUID, date]) -> None:
+        """Contents of the small ones, each message once, into the shared store; the least recent leave it."""
+        wanted: dict[date, dict[UUID, int]] = {}
+        for row in rows:
+            message_id = store.ids.message_of(row.recipient_id)
+            if message_id in self._shared:
+                self._shared.move_to_end(message_id)
+            elif row.bytes <= _LARGE_BYTES and row.recipient_id in purge_days:
+                wanted.setdefault(purge_days[row.recipient_id], {})[message_id] = row.account_id
+        self._trim_shared()
+        for day, accounts in wanted.items():
+            for message_id, head, body in await store.messages.load_content(connection, list(accounts.values()), list(accounts), day):
+                self._shared[message_id] = (head, body)
+                self._shared_bytes += len(head) + len(body)
+
+    def _trim_shared(self) -> None:
+        while self._shared_bytes > _SHARED_BYTES:
+            _, (head, body) = self._shared.popitem(last=False)
+            self._shared_bytes -= len(head) + len(body)
+
+    # --- the small loops
+
+    async def _listen(self) -> None:
+        async for shares, _ in self._wakes.listen():
+            told = [Share(*share) for share in shares]
+            if any(share.site_id == UNKNOWN_SITE for share in told):
+                self._placing.wake()
+            self._claims.tell(told)
+
+    async def _promote(self) -> None:
+        """Make ready what has become due; one worker does it, the first of the live."""
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            if not self.lease.live or self.lease.live[0].id != self.lease.worker_id:
+                continue
+            try:
+                async with self._database.hot() as connection:
+                    shares = await store.queue.promote_due(connection, _PROMOTED_AT_ONCE)
+                while shares:
+                    told = set(shares)
+                    self._claims.tell(told, rewind=True)
+                    self._wakes.tell_ready(told)
+                    if UNKNOWN_SITE in {share.site_id for share in told}:
+                        self._placing.wake()
+                    if len(shares) < _PROMOTED_AT_ONCE:
+                        break
+                    async with self._database.hot() as connection:
+                        shares = await store.queue.promote_due(connection, _PROMOTED_AT_ONCE)
+            except Exception as error:
+                log.loop_failed("promoting", error)
+
+    async def _adjust_slots(self) -> None:
+        """Give a site that its owner cannot keep up with to more workers, and take it back when it is quiet."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(0.25)
+            for site_id in self._claims.full_sites():
+                slot = self.lease.slot_of(site_id)
+                if site_id <= 0 or slot is None or slot[1] != 0:
+                    continue
+                self._narrow_due[site_id] = loop.time() + _NARROW_AFTER_SECONDS
+                if self._claims.full_for(site_id) > _WIDEN_AFTER_SECONDS and slot[0] < len(self.lease.live):
+                    await self._write_slots(site_id, slot[0] + 1)
+            for site_id, due in list(self._narrow_due.items()):
+                if loop.time() > due:
+                    del self._narrow_due[site_id]
+                    await self._write_slots(site_id, 1)
+
+    async def _write_slots(self, site_id: int, slots: int) -> None:
+        try:
+            async with self._database.hot() as connection:
+                await store.sites.write_slots(connection, site_id, slots)
+                self.lease.slots = await store.sites.read_slots(connection)
+        except store.db.CONNECTION_ERRORS as error:
+            log.loop_failed("slots", error)
+
+    def _on_settled(self, count: int) -> None:
+        self._deliveries.settled(count)
+
+    def _on_want(self, site_id: int) -> None:
+        self._claims.want(site_id)
+
+
+async def _for_ever(name: str, loop: Coroutine[Any, Any, None]) -> None:
+    """A loop of the drain must not end; if it does, the process ends and is started again."""
+    try:
+        await loop
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        log.loop_failed(name, error)
+        os._exit(70)
+
+

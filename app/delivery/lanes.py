@@ -1,0 +1,99 @@
+"""Lanes in the owner's memory: what was claimed and not yet tried, in a fair order.
+
+A lane is a receiving site × class. Transactional mail goes before bulk at the same site; within a class the accounts take turns by
+deficit round robin (Shreedhar & Varghese, 1995), each turn paid in bytes plus a fixed price per attempt, so that neither many small
+nor a few huge mails of one account hold up the others. Losing this memory is harmless: the rows are in the queue.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.store.messages import Deliverable
+from app.store.queue import Claimed
+
+TRANSACTIONAL, BULK = 0, 1
+
+_ATTEMPT_COST = 8 * 1024
+_QUANTUM = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A claimed recipient on its way. head and body are None while a large content is not loaded yet."""
+
+    owner: int
+    claimed: Claimed
+    deliverable: Deliverable
+    head: bytes | None
+    body: bytes | None
+
+    @property
+    def cost(self) -> int:
+        return self.claimed.bytes + _ATTEMPT_COST
+
+
+class FairBuffer:
+    """Jobs by account, taken in deficit round robin."""
+
+    def __init__(self) -> None:
+        self._accounts: OrderedDict[int, deque[Job]] = OrderedDict()
+        self._credit: dict[int, int] = {}
+        self.count = 0
+
+    def push(self, job: Job) -> None:
+        account = job.claimed.account_id
+        jobs = self._accounts.get(account)
+        if jobs is None:
+            jobs = self._accounts[account] = deque()
+            self._credit[account] = _QUANTUM
+        jobs.append(job)
+        self.count += 1
+
+    def pop(self) -> Job | None:
+        while self._accounts:
+            account, jobs = next(iter(self._accounts.items()))
+            if self._credit[account] <= 0:
+                # Its turn is over: new credit, and to the end of the line.
+                self._credit[account] += _QUANTUM
+                self._accounts.move_to_end(account)
+                continue
+            job = jobs.popleft()
+            self.count -= 1
+            self._credit[account] -= job.cost
+            if not jobs:
+                del self._accounts[account], self._credit[account]
+            return job
+        return None
+
+    def clear(self) -> Iterator[Job]:
+        while (job := self.pop()) is not None:
+            yield job
+
+
+class Site:
+    """One receiving site that this worker serves: its two lanes and how many conversations are under way."""
+
+    __slots__ = ("busy", "id", "lanes")
+
+    def __init__(self, site_id: int) -> None:
+        self.id = site_id
+        self.lanes = (FairBuffer(), FairBuffer())
+        self.busy = 0
+
+    @property
+    def buffered(self) -> int:
+        return self.lanes[TRANSACTIONAL].count + self.lanes[BULK].count
+
+    def push(self, job: Job) -> None:
+        self.lanes[job.claimed.lane_class].push(job)
+
+    def pop(self) -> Job | None:
+        """The next job: transactional first."""
+        return self.lanes[TRANSACTIONAL].pop() or self.lanes[BULK].pop()
+
+    def clear(self) -> Iterator[Job]:
+        for lane in self.lanes:
+            yield from lane.clear()

@@ -1,0 +1,130 @@
+"""The worker's lease: who it is, until when, and who is dead.
+
+Workers hold the lease, not rows: a heartbeat row on the database's clock, rows that name their owner. This end keeps a deadline on
+the monotonic clock, reckoned from before the heartbeat was sent, so it always ends before the database's; it is asked right before
+every final dot. A worker that was given up gets a new id and goes on: what it still holds under the old id counts for nothing.
+Every heartbeat also looks for others whose lease is over and frees what they had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from app import log, store
+from app.config import Settings
+from app.events.record import Event, EventType, record
+from app.jobs import Wakes
+from app.store.queue import HELD_FROM_CLAIMS, Share
+from app.store.workers import LiveWorker
+
+# The dot must have left well before somebody else may take the row.
+_MARGIN_SECONDS = 1.0
+_LATE_RETRY_SECONDS = 0.5
+
+
+class Lease:
+    """This worker's lease and its view of the others. `figures` gives what the heartbeat row shows of this worker."""
+
+    def __init__(self, database: store.db.Database, settings: Settings, wakes: Wakes, name: str, figures: Callable[[], dict[str, Any]]) -> None:
+        self._database = database
+        self._settings = settings
+        self._wakes = wakes
+        self._name = name
+        self._figures = figures
+        self.worker_id = 0
+        self.stopping = False
+        self.live: list[LiveWorker] = []
+        self.slots: dict[int, int] = {}
+        self._deadline = 0.0
+
+    def holds(self, owner: int) -> bool:
+        """Whether rows claimed under `owner` are still ours to send: asked right before a final dot."""
+        return owner == self.worker_id and time.monotonic() < self._deadline - _MARGIN_SECONDS
+
+    def slot_of(self, site_id: int) -> tuple[int, int] | None:
+        """(slots, our place among them) of a site in the live workers' order, or None when the site is others'.
+
+        Every worker computes the same from the same list; while lists differ for a moment two may serve one site, which costs
+        exactness of its limits and nothing else: rows are claimed under lock.
+        """
+        workers = [w.id for w in self.live if not w.stopping or w.id == self.worker_id]
+        if self.worker_id not in workers:
+            return None
+        count = len(workers)
+        slots = min(self.slots.get(site_id, 1), count)
+        place = (workers.index(self.worker_id) - site_id) % count
+        return (slots, place) if place < slots else None
+
+    async def begin(self) -> None:
+        """Register under a new id."""
+        sent = time.monotonic()
+        async with self._database.hot() as connection:
+            self.worker_id = await store.workers.register_worker(connection, self._name, self._settings.lease_seconds)
+            await self._look_around(connection)
+        self._deadline = sent + self._settings.lease_seconds
+        log.worker_started(self.worker_id, self._name)
+
+    async def keep(self) -> None:
+        """Renew for ever; a database that is away is tried again soon."""
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            try:
+                await self._beat()
+            except Exception as error:
+                log.loop_failed("lease", error)
+                await asyncio.sleep(_LATE_RETRY_SECONDS)
+
+    async def end(self) -> None:
+        """Leave; what is still in our name (a conversation that did not end in time) is freed as maybe sent."""
+        async with self._database.hot() as connection, connection.transaction():
+            await store.workers.delete_worker(connection, self.worker_id)
+            freed = await store.queue.free_rows_of(connection, [self.worker_id])
+        self._wakes.tell_ready({Share(row.site_id, row.lane_class, row.account_id) for row in freed})
+
+    async def tell_stopping(self) -> None:
+        """Let the others take our sites over before we are gone."""
+        self.stopping = True
+        await self._beat()
+
+    async def _beat(self) -> None:
+        settings = self._settings
+        sent = time.monotonic()
+        async with self._database.hot() as connection:
+            figures = orjson.dumps(self._figures()).decode()
+            kept = await store.workers.renew_lease(connection, self.worker_id, settings.lease_seconds, self.stopping, figures)
+            if not kept:
+                log.lease_lost(self.worker_id)
+                self.worker_id = await store.workers.register_worker(connection, self._name, settings.lease_seconds)
+            self._deadline = sent + settings.lease_seconds
+            await self._look_around(connection)
+            await self._take_over(connection)
+
+    async def _look_around(self, connection: Any) -> None:
+        self.live = await store.workers.list_live_workers(connection)
+        self.slots = await store.sites.read_slots(connection)
+
+    async def _take_over(self, connection: Any) -> None:
+        """Free the rows of dead workers, in one transaction with giving them up."""
+        async with connection.transaction():
+            dead = await store.workers.delete_dead_workers(connection, self._settings.lease_seconds)
+            if not dead:
+                return
+            freed = await store.queue.free_rows_of(connection, dead)
+            poisonous = [row for row in freed if row.claims >= HELD_FROM_CLAIMS]
+            await _hold(connection, poisonous)
+        log.workers_given_up(list(dead), len(freed), len(poisonous))
+        self._wakes.tell_ready({Share(row.site_id, row.lane_class, row.account_id) for row in freed})
+
+
+async def _hold(connection: Any, rows: list[store.queue.Claimed]) -> None:
+    """Rows that outlived too many workers wait for the operator."""
+    if not rows:
+        return
+    reason = f"claimed {HELD_FROM_CLAIMS} times by workers that died with it"
+    told = await store.messages.hold_recipients(connection, [r.account_id for r in rows], [r.recipient_id for r in rows], reason)
+    await record(connection, [Event(EventType.HELD, t.account_id, t.recipient_id, t.events, {"reason": reason}) for t in told])

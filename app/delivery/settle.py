@@ -1,0 +1,137 @@
+"""Settling: outcomes become history in batches.
+
+Outcomes are collected for at most 20 ms or 50 of them and written in one transaction: attempts, recipient states, queue rows and
+events together. While PostgreSQL is away they are kept and tried again: the mail was sent, forgetting it would send it twice. An
+outcome that cannot be written (a byte that PostgreSQL refuses) is written alone, its words taken out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app import log, store
+from app.events.record import Event, EventType, record
+from app.jobs import Wakes
+from app.store.db import CONNECTION_ERRORS, HotConnection
+from app.store.settlement import Settled, Settlement
+from app.store.states import RecipientState
+
+BATCH_ROWS = 50
+LINGER_SECONDS = 0.02
+
+_EVENT_OF = {
+    RecipientState.DELIVERED: EventType.DELIVERED,
+    RecipientState.DEFERRED: EventType.DEFERRED,
+    RecipientState.BOUNCED: EventType.BOUNCED,
+    RecipientState.EXPIRED: EventType.EXPIRED,
+    RecipientState.FAILED: EventType.FAILED,
+    RecipientState.HELD: EventType.HELD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A settlement with what its event says. `address` is the suppression key."""
+
+    settlement: Settlement
+    facts: dict[str, Any]
+    address: str
+    reply_class: str | None
+
+
+class Settler:
+    """The settle loop of one worker. `settled` is told how many left its hands."""
+
+    def __init__(self, database: store.db.Database, wakes: Wakes, settled: Callable[[int], None]) -> None:
+        self._database = database
+        self._wakes = wakes
+        self._settled = settled
+        self._waiting: list[Verdict] = []
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+        self.outcomes: Counter[str] = Counter()
+        self.writing = False
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self.writing
+
+    def put(self, verdict: Verdict) -> None:
+        self._waiting.append(verdict)
+        self._some.set()
+        if len(self._waiting) >= BATCH_ROWS:
+            self._full.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._some.wait()
+            if len(self._waiting) < BATCH_ROWS:
+                self._full.clear()
+                try:
+                    async with asyncio.timeout(LINGER_SECONDS):
+                        await self._full.wait()
+                except TimeoutError:
+                    pass
+            batch, self._waiting = self._waiting[: 4 * BATCH_ROWS], self._waiting[4 * BATCH_ROWS :]
+            if not self._waiting:
+                self._some.clear()
+            self.writing = True
+            try:
+                await self._settle(batch)
+            finally:
+                self.writing = False
+
+    async def _settle(self, batch: Sequence[Verdict]) -> None:
+        while True:
+            try:
+                await self._write(batch)
+                break
+            except CONNECTION_ERRORS as error:
+                log.loop_failed("settle", error)
+                await asyncio.sleep(0.3)
+            except Exception as error:
+                log.loop_failed("settle", error)
+                if len(batch) == 1:
+                    batch = [_without_words(batch[0])]
+                    await asyncio.sleep(0.3)
+                    continue
+                for verdict in batch:
+                    await self._settle([verdict])
+                return
+        self._settled(len(batch))
+
+    async def _write(self, batch: Sequence[Verdict]) -> None:
+        async with self._database.hot() as connection, connection.transaction():
+            counted = await store.settlement.settle(connection, [v.settlement for v in batch])
+            await self._tell(connection, batch, counted)
+        for verdict in batch:
+            self.outcomes[verdict.settlement.state.value] += 1
+        if len(counted) < len(batch):
+            log.stale_outcomes(len(batch) - len(counted))
+        self._wakes.tell_events({v.settlement.account_id for v in batch})
+
+    async def _tell(self, connection: HotConnection, batch: Sequence[Verdict], counted: Sequence[Settled]) -> None:
+        by_id = {settled.recipient_id: settled for settled in counted}
+        events = []
+        for verdict in batch:
+            settled = by_id.get(verdict.settlement.recipient_id)
+            if settled is not None:
+                facts = verdict.facts | {"attempts": settled.attempts}
+                if settled.maybe_sent:
+                    facts["maybe_sent"] = True
+                s = verdict.settlement
+                events.append(
+                    Event(_EVENT_OF[s.state], s.account_id, s.recipient_id, settled.events, facts, verdict.address, verdict.reply_class)
+                )
+        await record(connection, events)
+
+
+def _without_words(verdict: Verdict) -> Verdict:
+    """The same fate without the remote server's words."""
+    attempt = verdict.settlement.attempt
+    bare = replace(attempt, reply=None, enhanced=None) if attempt else None
+    return replace(verdict, settlement=replace(verdict.settlement, attempt=bare, reply=None, reason=None), facts={})

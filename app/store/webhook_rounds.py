@@ -1,0 +1,313 @@
+"""The statements of a webhook round: who posts for an endpoint, what is due, what came of it.
+
+An endpoint has one owner, a worker whose lease runs; every write of a round is fenced by it. A round that was overtaken
+writes nothing: the new owner posts the same events again, under the same webhook-ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.store.db import HotConnection
+from app.store.events import Cursor, FeedRow
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedEndpoint:
+    """An endpoint in its owner's hands, as a round begins. `clock` is the database's time, Unix seconds."""
+
+    id: UUID
+    account_id: int
+    url: str
+    secret: bytes
+    event_types: frozenset[str] | None
+    batch_size: int
+    cursor: Cursor
+    failures: int
+    down_since: datetime | None
+    retries_due: bool
+    retries_waiting: int  # counted up to the bound that was given
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPost:
+    webhook_id: str
+    batch: bool
+    attempts: int
+    rows: tuple[FeedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRow:
+    """A post to be tried again `in_seconds`."""
+
+    webhook_id: str
+    batch: bool
+    events: Sequence[Cursor]
+    attempts: int
+    in_seconds: float
+    status: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """What a round found out. `failures` counts those after the last success, or all when there was none."""
+
+    endpoint_id: UUID
+    account_id: int
+    owner: int
+    cursor: Cursor | None  # None: it stays
+    success: bool
+    failures: int
+    rest_seconds: float | None
+    error: str | None
+    disabled_reason: str | None
+    given_up: int
+    taken: Sequence[str]  # webhook-ids that need not wait any longer: taken, or given up
+    retries: Sequence[RetryRow]
+
+
+@dataclass(frozen=True, slots=True)
+class DownRule:
+    """store's share of events.patience: when a receiver is taken for down, and how long the next probe waits."""
+
+    after_failures: int
+    probe_first_seconds: float
+    probe_most_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    failures: int
+    down_since: datetime | None
+    resume_at: datetime | None
+
+
+# Free is what nobody owns, or a worker whose lease is over or that is gone. The share keeps one worker from owning all.
+_CLAIM = """
+WITH live AS MATERIALIZED (
+    SELECT id FROM workers WHERE lease_until > now() AND NOT stopping
+), room AS (
+    SELECT ceil(count(*) / greatest((SELECT count(*) FROM live), 1)::numeric)::int - count(*) FILTER (WHERE owner = $1) AS rows
+    FROM webhook_endpoints WHERE enabled
+), free AS (
+    SELECT e.id FROM webhook_endpoints e
+    WHERE e.enabled AND $1 IN (SELECT id FROM live)
+      AND (e.owner IS NULL OR NOT EXISTS (SELECT FROM workers w WHERE w.id = e.owner AND w.lease_until > now()))
+    ORDER BY e.id LIMIT greatest((SELECT rows FROM room), 0) FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE webhook_endpoints e SET owner = $1 FROM free f WHERE e.id = f.id RETURNING e.id
+"""
+
+# A worker that came later gets its share from those who have more than theirs; not while a round is under way.
+_RELEASE_SURPLUS = """
+WITH live AS MATERIALIZED (
+    SELECT id FROM workers WHERE lease_until > now() AND NOT stopping
+), surplus AS (
+    SELECT count(*) FILTER (WHERE owner = $1) - ceil(count(*) / greatest((SELECT count(*) FROM live), 1)::numeric)::int AS rows
+    FROM webhook_endpoints WHERE enabled
+)
+UPDATE webhook_endpoints SET owner = NULL WHERE id IN (
+    SELECT id FROM webhook_endpoints WHERE owner = $1 AND NOT (id = ANY ($2::uuid[]))
+    ORDER BY id DESC LIMIT greatest((SELECT rows FROM surplus), 0)
+)
+"""
+
+# A down receiver is probed when there is anything to probe it with.
+_DUE = """
+SELECT e.id FROM webhook_endpoints e
+WHERE e.owner = $1 AND e.enabled AND NOT (e.id = ANY ($2::uuid[])) AND (e.resume_at IS NULL OR e.resume_at <= now())
+  AND (
+    EXISTS (SELECT FROM webhook_retries r WHERE r.endpoint_id = e.id AND (e.down_since IS NOT NULL OR r.due_at <= now()))
+    OR EXISTS (
+        SELECT FROM events v
+        WHERE v.account_id = e.account_id AND (v.xid, v.id) > (e.cursor_xid, e.cursor_id)
+          AND v.xid < pg_snapshot_xmin(pg_current_snapshot())
+    )
+  )
+"""
+
+_READ = """
+SELECT e.id, e.account_id, e.url, e.secret, e.event_types, e.batch_size, e.cursor_xid::text, e.cursor_id, e.failures, e.down_since,
+       EXISTS (SELECT FROM webhook_retries r WHERE r.endpoint_id = e.id AND (e.down_since IS NOT NULL OR r.due_at <= now())),
+       (SELECT count(*) FROM (SELECT FROM webhook_retries r WHERE r.endpoint_id = e.id LIMIT $3) w)::int,
+       extract(epoch FROM now())::float8
+FROM webhook_endpoints e
+WHERE e.id = $1 AND e.owner = $2 AND e.enabled AND (e.resume_at IS NULL OR e.resume_at <= now())
+"""
+
+_RETRIES = """
+SELECT w.webhook_id, w.batch, w.attempts, v.xid::text, v.id, v.about, v.type, v.number, v.facts::text,
+       r.address, m.stream, m.tags::text, m.metadata::text
+FROM (
+    SELECT * FROM webhook_retries WHERE endpoint_id = $1 AND (due_at <= now() OR $3) ORDER BY due_at LIMIT $2
+) w
+CROSS JOIN LATERAL unnest(w.event_xids, w.event_ids) WITH ORDINALITY AS u(xid, id, place)
+LEFT JOIN events v ON v.account_id = w.account_id AND v.xid = u.xid::xid8 AND v.id = u.id
+LEFT JOIN messages m ON m.account_id = w.account_id AND m.id = overlay(v.about::text placing '0000' from 33)::uuid
+LEFT JOIN recipients r ON r.account_id = w.account_id AND r.id = v.about
+ORDER BY w.due_at, w.webhook_id, u.place
+"""
+
+_SETTLE = """
+UPDATE webhook_endpoints e
+SET cursor_xid = c.xid, cursor_id = c.id,
+    failures = f.failures, down_since = d.down_since,
+    resume_at = greatest(
+        CASE WHEN d.down_since IS NOT NULL
+             THEN now() + make_interval(secs => $13 * least(greatest(extract(epoch FROM now() - d.down_since), $11), $12)) END,
+        now() + make_interval(secs => $7)
+    ),
+    last_error = coalesce($8, e.last_error), last_error_at = CASE WHEN $8::text IS NULL THEN e.last_error_at ELSE now() END,
+    last_success_at = CASE WHEN $5 THEN now() ELSE e.last_success_at END,
+    enabled = e.enabled AND $9::text IS NULL, disabled_reason = coalesce($9, e.disabled_reason),
+    given_up = e.given_up + $14
+FROM (SELECT * FROM webhook_endpoints WHERE id = $1 AND owner = $2 FOR UPDATE) o
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN n.ahead THEN $3::text::xid8 ELSE o.cursor_xid END AS xid, CASE WHEN n.ahead THEN $4 ELSE o.cursor_id END AS id
+    FROM (SELECT coalesce(($3::text::xid8, $4::uuid) > (o.cursor_xid, o.cursor_id), false) AS ahead) n
+) c
+CROSS JOIN LATERAL (SELECT CASE WHEN $5::bool THEN $6::int ELSE o.failures + $6 END AS failures) f
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN f.failures >= $10::int THEN coalesce(CASE WHEN NOT $5 THEN o.down_since END, now()) END AS down_since
+) d
+WHERE e.id = o.id
+RETURNING e.failures, e.down_since, e.resume_at
+"""
+
+_ADD_RETRY = """
+INSERT INTO webhook_retries (endpoint_id, webhook_id, account_id, batch, event_xids, event_ids, attempts, due_at, last_status, last_error)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10)
+ON CONFLICT (endpoint_id, webhook_id) DO UPDATE
+SET attempts = excluded.attempts, due_at = excluded.due_at, last_status = excluded.last_status, last_error = excluded.last_error
+"""
+
+# The log is in the order of its cursor, which is nearly that of time: the run of old events at its front is passed over.
+_GIVE_UP_EVENTS = """
+WITH o AS (
+    SELECT * FROM webhook_endpoints WHERE id = $1 AND owner = $2 FOR UPDATE
+), ahead AS MATERIALIZED (
+    SELECT v.xid, v.id, o.event_types IS NULL OR v.type = ANY (o.event_types) AS wanted
+    FROM o CROSS JOIN LATERAL (
+        SELECT * FROM events
+        WHERE account_id = o.account_id AND (xid, id) > (o.cursor_xid, o.cursor_id) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY xid, id LIMIT $4
+    ) v
+), young AS (
+    SELECT xid, id FROM ahead WHERE id >= $3 ORDER BY xid, id LIMIT 1
+), old AS MATERIALIZED (
+    SELECT * FROM ahead WHERE NOT EXISTS (SELECT FROM young) OR (xid, id) < (SELECT xid, id FROM young)
+), last AS (
+    SELECT xid, id FROM old ORDER BY xid DESC, id DESC LIMIT 1
+), moved AS (
+    UPDATE webhook_endpoints e
+    SET cursor_xid = last.xid, cursor_id = last.id, given_up = e.given_up + (SELECT count(*) FROM old WHERE wanted)
+    FROM last WHERE e.id = $1
+)
+SELECT count(*)::int, (count(*) FILTER (WHERE wanted))::int FROM old
+"""
+
+_GIVE_UP_RETRIES = """
+WITH gone AS (
+    DELETE FROM webhook_retries WHERE endpoint_id = $1 AND event_ids[cardinality(event_ids)] < $3
+      AND EXISTS (SELECT FROM webhook_endpoints WHERE id = $1 AND owner = $2)
+    RETURNING cardinality(event_ids) AS events
+), told AS (
+    UPDATE webhook_endpoints SET given_up = given_up + (SELECT sum(events) FROM gone) WHERE id = $1 AND EXISTS (SELECT FROM gone)
+)
+SELECT coalesce(sum(events), 0)::int FROM gone
+"""
+_GIVE_UP_SLICE = 10_000
+
+
+async def claim_endpoints(connection: HotConnection, worker_id: int) -> list[UUID]:
+    """Own what is free, up to this worker's share; returns what is new."""
+    return [row[0] for row in await connection.fetch(_CLAIM, worker_id)]
+
+
+async def release_surplus(connection: HotConnection, worker_id: int, busy: Sequence[UUID]) -> None:
+    await connection.execute(_RELEASE_SURPLUS, worker_id, busy)
+
+
+async def release_endpoints(connection: HotConnection, worker_id: int) -> None:
+    """A worker that leaves lets the others take over at once."""
+    await connection.execute("UPDATE webhook_endpoints SET owner = NULL WHERE owner = $1", worker_id)
+
+
+async def find_due_endpoints(connection: HotConnection, worker_id: int, busy: Sequence[UUID]) -> list[UUID]:
+    """The owned endpoints, but for busy ones, that have something to post now. One probe of an index per endpoint and table."""
+    return [row[0] for row in await connection.fetch(_DUE, worker_id, busy)]
+
+
+async def read_owned_endpoint(connection: HotConnection, endpoint_id: UUID, worker_id: int, most_waiting: int) -> OwnedEndpoint | None:
+    """The endpoint as it is now; None when it is another's, disabled or resting."""
+    row = await connection.fetchrow(_READ, endpoint_id, worker_id, most_waiting)
+    if row is None:
+        return None
+    types = None if row[4] is None else frozenset(row[4])
+    return OwnedEndpoint(row[0], row[1], row[2], bytes(row[3]), types, row[5], Cursor(row[6], row[7]), *row[8:])
+
+
+async def read_waiting_posts(connection: HotConnection, endpoint_id: UUID, limit: int, *, due_or_not: bool) -> list[WaitingPost]:
+    """The posts that have waited longest, with their events. Events that are no longer kept are left out; a post may be empty."""
+    posts: dict[str, WaitingPost] = {}
+    for row in await connection.fetch(_RETRIES, endpoint_id, limit, due_or_not):
+        found = (FeedRow(*row[3:]),) if row[3] is not None else ()
+        before = posts.get(row[0])
+        posts[row[0]] = WaitingPost(row[0], row[1], row[2], (before.rows if before else ()) + found)
+    return list(posts.values())
+
+
+async def settle_round(connection: HotConnection, result: RoundResult, rule: DownRule, jitter: float) -> Health | None:
+    """Write a round within the caller's transaction; None: the endpoint is no longer the worker's, and nothing was written.
+
+    What is lost of this in a crash is posted again: the commit need not wait for the disk.
+    """
+    await connection.execute("SET LOCAL synchronous_commit = off")
+    row = await connection.fetchrow(
+        _SETTLE,
+        result.endpoint_id,
+        result.owner,
+        result.cursor.xid if result.cursor else None,
+        result.cursor.id if result.cursor else None,
+        result.success,
+        result.failures,
+        result.rest_seconds,
+        result.error,
+        result.disabled_reason,
+        rule.after_failures,
+        rule.probe_first_seconds,
+        rule.probe_most_seconds,
+        jitter,
+        result.given_up,
+    )
+    if row is None:
+        return None
+    if result.taken:
+        await connection.execute(
+            "DELETE FROM webhook_retries WHERE endpoint_id = $1 AND webhook_id = ANY ($2::text[])", result.endpoint_id, result.taken
+        )
+    if result.retries:
+        await connection.executemany(_ADD_RETRY, [_retry_arguments(result, retry) for retry in result.retries])
+    return Health(*row)
+
+
+def _retry_arguments(result: RoundResult, retry: RetryRow) -> tuple[object, ...]:
+    xids, ids = [event.xid for event in retry.events], [event.id for event in retry.events]
+    head = (result.endpoint_id, retry.webhook_id, result.account_id, retry.batch, xids, ids)
+    return (*head, retry.attempts, retry.in_seconds, retry.status, retry.error)
+
+
+async def give_up_older(connection: HotConnection, endpoint_id: UUID, worker_id: int, floor: UUID) -> int:
+    """Pass over events made before `floor`, in the log and among the waiting posts; returns how many were given up."""
+    total: int = await connection.fetchval(_GIVE_UP_RETRIES, endpoint_id, worker_id, floor)
+    while True:
+        passed, given_up = await connection.fetchrow(_GIVE_UP_EVENTS, endpoint_id, worker_id, floor, _GIVE_UP_SLICE)
+        total += given_up
+        if passed < _GIVE_UP_SLICE:
+            return total

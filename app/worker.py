@@ -1,0 +1,164 @@
+"""The worker process: an arq worker for wakes and crons, and the resident drain beside it.
+
+arq hosts, PostgreSQL decides. arq's worker ends when Valkey goes: it is started again with back-off while the drain goes on polling.
+Crons only wake chores; each chore's last run is kept in PostgreSQL, and one that nobody woke is made up for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from arq import cron
+from arq.connections import RedisSettings
+from arq.worker import Worker
+
+from app import log, store
+from app.accounts.domains import DomainBook
+from app.config import Settings
+from app.delivery.drain import Drain
+from app.delivery.route import Router
+from app.events.webhooks import WebhookPoster
+from app.jobs import Wakes
+from app.keyring import Keyring
+from app.resolver import Resolver
+
+Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
+
+
+async def make_partitions(database: store.db.Database, settings: Settings) -> dict[str, Any]:
+    async with database.transaction() as connection:
+        made = await store.partitions.make_partitions(
+            connection, datetime.now(UTC).date(), content_days_ahead=settings.content_retention_days + 7
+        )
+    return {"made": len(made)}
+
+
+async def drop_partitions(database: store.db.Database, settings: Settings) -> dict[str, Any]:
+    async with database.transaction() as connection:
+        dropped = await store.partitions.drop_partitions(
+            connection, datetime.now(UTC).date(), history_days=settings.history_retention_days
+        )
+    return {"dropped": len(dropped)}
+
+
+async def drop_old_keys(database: store.db.Database, _settings: Settings) -> dict[str, Any]:
+    async with database.transaction() as connection:
+        return {"dropped": await store.idempotency.drop_old_keys(connection)}
+
+
+CHORES: dict[str, tuple[Chore, timedelta]] = {
+    "make_partitions": (make_partitions, timedelta(hours=1)),
+    "drop_partitions": (drop_partitions, timedelta(hours=1)),
+    "drop_old_keys": (drop_old_keys, timedelta(minutes=10)),
+}
+
+
+async def run_due_chores(database: store.db.Database, settings: Settings) -> None:
+    """Run the chores whose time has come; one worker at a time takes each."""
+    for name, (chore, every) in CHORES.items():
+        async with database.transaction() as connection:
+            due = await store.chores.take_chore(connection, name, every)
+        if due:
+            log.chore_done(name, **await chore(database, settings))
+
+
+async def _chores_cron(ctx: dict[str, Any]) -> None:
+    await run_due_chores(ctx["database"], ctx["settings"])
+
+
+async def _watch_chores(database: store.db.Database, settings: Settings) -> None:
+    """Make up for crons that never came."""
+    while True:
+        try:
+            await run_due_chores(database, settings)
+        except Exception as error:
+            log.loop_failed("chores", error)
+        await asyncio.sleep(60)
+
+
+async def _host_arq(database: store.db.Database, settings: Settings) -> None:
+    wait = 1.0
+    while True:
+        began = asyncio.get_running_loop().time()
+        try:
+            worker = Worker(
+                functions=[],
+                cron_jobs=[cron(_chores_cron, second=0, timeout=30, keep_result=0)],
+                redis_settings=RedisSettings.from_dsn(settings.redis_url),
+                handle_signals=False,
+                poll_delay=0.5,
+                job_timeout=30,
+                keep_result=0,
+                ctx={"database": database, "settings": settings},
+            )
+            try:
+                await worker.async_run()
+            finally:
+                await worker.close()
+        except Exception as error:
+            log.loop_failed("arq", error if isinstance(error, OSError) else OSError(log.cause(error)))
+        wait = 1.0 if asyncio.get_running_loop().time() - began > 60 else min(wait * 2, 30.0)
+        await asyncio.sleep(wait)
+
+
+async def _post_webhooks(poster: WebhookPoster, wakes: Wakes, stop: asyncio.Event, woken: asyncio.Event) -> None:
+    await poster.run(stop, woken)
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Everything a worker does, until `stop`."""
+    database = store.db.Database(settings.database_url, hot_connections=8)
+    keyring = Keyring.load(settings.keyring_path)
+    domains = DomainBook(database, keyring)
+    wakes = Wakes(settings.redis_url)
+    wakes.start()
+    tls_context = ssl.create_default_context()
+    # Opportunistic: any TLS is better than none, and a wrong name is no reason to go without (RFC 7435).
+    tls_context.check_hostname = False
+    tls_context.verify_mode = ssl.CERT_NONE
+    router = Router(Resolver(settings.dns_servers), settings)
+    drain = Drain(database, settings, domains=domains, keyring=keyring, router=router, wakes=wakes, tls_context=tls_context)
+    draining = asyncio.create_task(drain.run(), name="drain")
+    beside = [
+        asyncio.create_task(_host_arq(database, settings), name="arq"),
+        asyncio.create_task(_watch_chores(database, settings), name="chores"),
+    ]
+    freeze_heap()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    drain.stop()
+    await draining
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+    await wakes.close()
+    await database.close()
+
+
+def freeze_heap() -> None:
+    """What is loaded stays: the collector need not look at it again, and looks less often at the rest (halves the accept p99)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def run(settings: Settings) -> None:
+    """Be a worker until SIGTERM or SIGINT."""
+    import uvloop
+
+    log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="worker")
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve(settings, stop)
+
+    uvloop.run(main())
