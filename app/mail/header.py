@@ -88,7 +88,8 @@ def _fold(line: str) -> str:
     current = ""
     for chunk in _BREAK.split(line):
         # The first chunk is the field's name: it never stands alone on its line, because some readers drop such fields.
-        if current and len(lines) + len(current) > 0 and len((current + chunk).encode()) > LINE_AIM and not _only_name(lines, current):
+        only_name = not lines and current.endswith(":")
+        if current and not only_name and len((current + chunk).encode()) > LINE_AIM:
             lines.append(current)
             current = chunk
         else:
@@ -99,15 +100,15 @@ def _fold(line: str) -> str:
     return "\r\n".join(lines)
 
 
-def _only_name(lines: list[str], current: str) -> bool:
-    return not lines and current.endswith(":")
-
-
 def _encoded_words(text: str, used: int) -> Iterator[str]:
     """Words of at most 75 octets that each decode alone: a character is never split over two words (RFC 2047 §5)."""
     raw = text.encode()
     # Q where most of it stays readable, B where most of it would be escaped.
-    letter = "q" if 3 * len(_NOT_Q_LITERAL.findall(raw)) + len(raw) - len(_NOT_Q_LITERAL.findall(raw)) <= 4 * len(raw) / 3 else "b"
+    letter = "q" if 6 * len(_NOT_Q_LITERAL.findall(raw)) <= len(raw) else "b"
+    whole = _encoded_word(raw, letter)
+    if used + len(whole) <= 75:
+        yield whole
+        return
     room = max(_WORD_PAYLOAD - used, 24)
     payload, size = bytearray(), 0
     for character in text:

@@ -1,12 +1,14 @@
 import email.policy
 from email import message_from_string
 from email.errors import NonASCIILocalPartDefect
+from email.header import decode_header, make_header
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.mail.address import Address, domain_of, format_header, name_address, parse_address, parse_mailbox, suppression_key
+from app.mail.header import encode_words
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,9 @@ def test_a_header_gives_back_the_same_address(name: str, mailbox: str) -> None:
     text = format_header(Address(mailbox, name))
     header = message_from_string(f"From: {text}\r\n\r\n", policy=email.policy.SMTPUTF8)["from"]
     (address,) = header.addresses
-    assert (" ".join(address.display_name.split()), address.addr_spec) == (" ".join(name.split()), mailbox)
+    # The modern parser of Python 3.11 puts a space between adjacent encoded words (cpython#128110); the old one is right about them.
+    assert ("".join(address.display_name.split()), address.addr_spec) == ("".join(name.split()), mailbox)
+    assert str(make_header(decode_header(encode_words(name)))) == name
     assert [type(defect) for defect in header.defects if not isinstance(defect, NonASCIILocalPartDefect)] == []
 
 

@@ -1,0 +1,106 @@
+"""Content transfer encodings (RFC 2045 §6): from the text or bytes of a part to lines that every host carries unharmed.
+
+Text goes as it is if it is plain ASCII in short lines, as base64 if most of it is not ASCII, else as
+quoted-printable. Attachments are always base64. Every line ends with CRLF and has at most 76 octets; no other
+CR, LF or NUL is left.
+
+Links of an HTML part may be set apart: each target then begins and ends at a soft line break, so that its span
+can be exchanged for another `encode_link` without touching, or even reading, the rest of the part.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.mail.links import LinkSpan
+
+_ASCII = bytes(range(128))
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
+_LINE = 76  # RFC 2045 §6.7 (5) and §6.8
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A part's octets and the encoding that reads them; spans of its links count from the part's first octet."""
+
+    encoding: str
+    octets: bytes
+    links: tuple[LinkSpan, ...] = ()
+
+
+def text_octets(text: str, what: str) -> bytes:
+    """`text` as UTF-8 with LF line ends; every CR, LF and CRLF is one line end."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The {what} contains half of a surrogate pair, which is no character.") from error
+
+
+def encode_text(octets: bytes, *, links: Sequence[LinkSpan] = ()) -> Encoded:
+    """Encode what `text_octets` gave, setting `links` (spans of it) apart."""
+    if links:
+        return _encode_with_links(octets, links)
+    if _is_plain(octets):
+        return Encoded("7bit", octets.replace(b"\n", b"\r\n"))
+    if not octets.isascii() and 5 * len(octets.translate(None, _ASCII)) > len(octets):
+        # Quoted-printable needs two more octets for each that is not ASCII, base64 a third more for all.
+        return Encoded("base64", encode_octets(octets.replace(b"\n", b"\r\n")))
+    return Encoded("quoted-printable", binascii.b2a_qp(octets).replace(b"\n", b"\r\n"))
+
+
+def encode_octets(content: bytes) -> bytes:
+    """Base64 in lines of 76, without a line end after the last."""
+    one_line = binascii.b2a_base64(content, newline=False)
+    return b"\r\n".join([one_line[start : start + _LINE] for start in range(0, len(one_line), _LINE)])
+
+
+def encode_link(url: str) -> bytes:
+    """`url` as an attribute's value in quoted-printable, to stand between two soft line breaks in place of a link's span."""
+    for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("'", "&#39;"), ("<", "&lt;"), (">", "&gt;"), (" ", "%20")):
+        url = url.replace(character, entity)
+    return _quote_piece(url.encode())
+
+
+def _is_plain(octets: bytes) -> bool:
+    """Whether lines may go as they are. Space at a line's end may be lost on the way, and so is not plain."""
+    if not octets.isascii() or octets.translate(None, _PLAIN):
+        return False
+    if b" \n" in octets or b"\t\n" in octets or octets.endswith((b" ", b"\t")):
+        return False
+    return max(map(len, octets.split(b"\n"))) <= _LINE
+
+
+def _encode_with_links(octets: bytes, links: Sequence[LinkSpan]) -> Encoded:
+    pieces: list[bytes] = []
+    spans: list[LinkSpan] = []
+    size, done = 0, 0
+    for link in links:
+        before = _broken_off(octets[done : link.start])
+        target = _quote_piece(octets[link.start : link.end])
+        start = size + len(before)
+        spans.append(LinkSpan(start, start + len(target), link.url))
+        pieces += (before, target, b"=\r\n")
+        size = start + len(target) + 3
+        done = link.end
+    pieces.append(binascii.b2a_qp(octets[done:]).replace(b"\n", b"\r\n"))
+    return Encoded("quoted-printable", b"".join(pieces), tuple(spans))
+
+
+def _broken_off(octets: bytes) -> bytes:
+    """Quoted-printable that ends at the start of a line."""
+    if not octets:
+        return b""
+    # The x stands for what follows: without it a space, or a line of 76, at the end would be coded as the text's last.
+    quoted = binascii.b2a_qp(octets + b"x")[:-1]
+    if not quoted.endswith(b"\n"):
+        quoted += b"=\n"
+    return quoted.replace(b"\n", b"\r\n")
+
+
+def _quote_piece(octets: bytes) -> bytes:
+    """Quoted-printable that begins a line and leaves room for the soft break after it."""
+    return binascii.b2a_qp(octets + b"x")[:-1].removesuffix(b"=\n").replace(b"\n", b"\r\n")
