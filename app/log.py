@@ -95,3 +95,18 @@ def chore_done(name: str, **facts: Any) -> None:
 
 def rows_without_message(count: int) -> None:
     _log.error("rows_without_message", count=count)
+
+
+def webhook_health(endpoint_id: str, *, down: bool, failures: int, cause: str | None) -> None:
+    if down:
+        _log.warning("webhook_down", endpoint_id=endpoint_id, failures=failures, cause=cause)
+    else:
+        _log.info("webhook_up", endpoint_id=endpoint_id)
+
+
+def webhook_disabled(endpoint_id: str, reason: str) -> None:
+    _log.warning("webhook_disabled", endpoint_id=endpoint_id, reason=reason)
+
+
+def webhook_given_up(endpoint_id: str, events: int, cause: str) -> None:
+    _log.error("webhook_given_up", endpoint_id=endpoint_id, events=events, cause=cause)

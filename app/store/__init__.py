@@ -20,6 +20,7 @@ from app.store import (
     states,
     submissions,
     suppressions,
+    webhook_rounds,
     webhooks,
     workers,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "states",
     "submissions",
     "suppressions",
+    "webhook_rounds",
     "webhooks",
     "workers",
 ]

@@ -160,7 +160,8 @@ SET cursor_xid = c.xid, cursor_id = c.id,
     failures = f.failures, down_since = d.down_since,
     resume_at = greatest(
         CASE WHEN d.down_since IS NOT NULL
-             THEN now() + make_interval(secs => $13 * least(greatest(extract(epoch FROM now() - d.down_since), $11), $12)) END,
+             THEN now() + make_interval(
+                 secs => $13::float8 * least(greatest(extract(epoch FROM now() - d.down_since)::float8, $11::float8), $12::float8)) END,
         now() + make_interval(secs => $7)
     ),
     last_error = coalesce($8, e.last_error), last_error_at = CASE WHEN $8::text IS NULL THEN e.last_error_at ELSE now() END,
@@ -179,6 +180,8 @@ CROSS JOIN LATERAL (
 WHERE e.id = o.id
 RETURNING e.failures, e.down_since, e.resume_at
 """
+
+_FORGET = "DELETE FROM webhook_retries WHERE endpoint_id = $1 AND webhook_id = ANY ($2::text[])"
 
 _ADD_RETRY = """
 INSERT INTO webhook_retries (endpoint_id, webhook_id, account_id, batch, event_xids, event_ids, attempts, due_at, last_status, last_error)
@@ -263,6 +266,10 @@ async def read_waiting_posts(connection: HotConnection, endpoint_id: UUID, limit
     return list(posts.values())
 
 
+async def forget_posts(connection: HotConnection, endpoint_id: UUID, webhook_ids: Sequence[str]) -> None:
+    await connection.execute(_FORGET, endpoint_id, webhook_ids)
+
+
 async def settle_round(connection: HotConnection, result: RoundResult, rule: DownRule, jitter: float) -> Health | None:
     """Write a round within the caller's transaction; None: the endpoint is no longer the worker's, and nothing was written.
 
@@ -289,9 +296,7 @@ async def settle_round(connection: HotConnection, result: RoundResult, rule: Dow
     if row is None:
         return None
     if result.taken:
-        await connection.execute(
-            "DELETE FROM webhook_retries WHERE endpoint_id = $1 AND webhook_id = ANY ($2::text[])", result.endpoint_id, result.taken
-        )
+        await connection.execute(_FORGET, result.endpoint_id, result.taken)
     if result.retries:
         await connection.executemany(_ADD_RETRY, [_retry_arguments(result, retry) for retry in result.retries])
     return Health(*row)

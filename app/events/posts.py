@@ -1,0 +1,135 @@
+"""What one post to a webhook receiver carries: Standard Webhooks bodies, ids and signatures. Pure.
+
+One event per post:  {"type": "message.delivered", "timestamp": "…Z", "data": {event}}
+Several (batch_size > 1, of one event too):  {"type": "batch", "timestamp": "…Z", "data": [{event}, …]}
+
+The event has the same members in both, and in the feed of the API (`event_object`). `timestamp` is when the (last) event
+occurred. A body and its `webhook-id` are the same on every attempt: they are made from the events alone. A batch's id covers
+the ids of all its events, so that a batch that was cut differently after a crash is not taken for the first one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from app.store.events import Cursor, FeedRow
+
+SECRET_PURPOSE = "webhook-secret"  # noqa: S105  (the keyring's purpose, not a secret)
+MOST_BATCH_BYTES = 256 * 1024
+_EVENT_BYTES = 400  # an event without its texts, about
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One request to be. `failures` counts those before this attempt; `waiting`: it stands in webhook_retries."""
+
+    webhook_id: str
+    batch: bool
+    rows: tuple[FeedRow, ...]
+    failures: int = 0
+    waiting: bool = False
+
+    @property
+    def end(self) -> Cursor:
+        last = self.rows[-1]
+        return Cursor(last.xid, last.id)
+
+
+def new_secret() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def show_secret(secret: bytes) -> str:
+    """The form that libraries take."""
+    return f"whsec_{base64.b64encode(secret).decode()}"
+
+
+def make_posts(rows: Sequence[FeedRow], batch_size: int) -> list[Post]:
+    """Cut events, in their order, into posts."""
+    if batch_size == 1:
+        return [Post(f"evt_{row.id.hex}", batch=False, rows=(row,)) for row in rows]
+    return [Post(_batch_id(part), batch=True, rows=part) for part in _cut(rows, batch_size)]
+
+
+def encode(post: Post) -> bytes:
+    """The body of a post."""
+    occurred_at = occurred_at_text(post.rows[-1])
+    if post.batch:
+        return orjson.dumps({"type": "batch", "timestamp": occurred_at, "data": [event_object(row) for row in post.rows]})
+    (row,) = post.rows
+    return orjson.dumps({"type": row.type, "timestamp": occurred_at, "data": event_object(row)})
+
+
+def event_object(row: FeedRow) -> dict[str, Any]:
+    """An event as everybody outside sees it, for orjson: texts that are JSON already go in as they are."""
+    about = row.about.hex
+    message = f"{about[:28]}0000"  # store.ids: a message's recipients are its id with the low 16 bits set
+    return {
+        "id": f"evt_{row.id.hex}",
+        "type": row.type,
+        "occurred_at": occurred_at_text(row),
+        "message_id": f"msg_{message}",
+        "recipient_id": None if about == message else f"rcp_{about}",
+        "email": row.address,
+        "number": row.number,
+        "stream": row.stream,
+        "tags": orjson.Fragment(row.tags or "[]"),
+        "metadata": orjson.Fragment(row.metadata or "{}"),
+        "facts": orjson.Fragment(row.facts),
+    }
+
+
+def occurred_at_text(row: FeedRow) -> str:
+    """RFC 3339, to the millisecond, out of the event's id (UUIDv7)."""
+    seconds, milliseconds = divmod(int(row.id.hex[:12], 16), 1000)
+    return f"{_second_text(seconds)}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def sign(secret: bytes, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of a post. Both families of names: some verifiers read svix-* alone."""
+    signed = hmac.digest(secret, f"{webhook_id}.{timestamp}.".encode() + body, "sha256")
+    signature = f"v1,{base64.b64encode(signed).decode()}"
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "Staffetta-Webhooks/1",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature,
+        "svix-id": webhook_id,
+        "svix-timestamp": str(timestamp),
+        "svix-signature": signature,
+    }
+
+
+def _cut(rows: Iterable[FeedRow], batch_size: int) -> Iterator[tuple[FeedRow, ...]]:
+    part: list[FeedRow] = []
+    size = 0
+    for row in rows:
+        row_size = _EVENT_BYTES + len(row.facts) + len(row.tags or "") + len(row.metadata or "")
+        if part and (len(part) == batch_size or size + row_size > MOST_BATCH_BYTES):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(row)
+        size += row_size
+    if part:
+        yield tuple(part)
+
+
+def _batch_id(rows: Sequence[FeedRow]) -> str:
+    digest = hashlib.blake2b(b"".join(row.id.bytes for row in rows), digest_size=8).hexdigest()
+    return f"bat_{rows[0].id.hex}{digest}"
