@@ -21,6 +21,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.delivery.conversation import Hop, Phase, Timeouts, Tls
 
 REPLY_LIMIT_BYTES = 64 * 1024
+TIMED_OUT = "timed out"
 
 
 class RawReply(NamedTuple):
@@ -102,6 +103,9 @@ class Dialogue(SMTPProtocol):
             self.abort(f"the server spoke unasked: {readable(data)}")
             return
         self._received += len(data)
+        if self._received > REPLY_LIMIT_BYTES:
+            self.abort("the reply is too long")
+            return
         if self._rest:
             data = self._rest + data
         start = 0
@@ -114,8 +118,6 @@ class Dialogue(SMTPProtocol):
                     self.abort(f"the server said more than was asked: {readable(data[start:])}")
                 return
         self._rest = data[start:]
-        if self._received > REPLY_LIMIT_BYTES:
-            self.abort("the reply is too long")
 
     def _take_line(self, line: bytes) -> bool:
         """Read one line of a reply (RFC 5321 §4.2); False when the group has ended with it."""
@@ -153,7 +155,7 @@ class Dialogue(SMTPProtocol):
 
     def _time_out(self) -> None:
         self._timer = None
-        self.abort("timed out")
+        self.abort(TIMED_OUT)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -221,7 +223,7 @@ class Dial(aiosmtplib.SMTP):
             raise OpeningError(self._phase, None, f"unexpected reply: {readable(text)}") from no
         except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
             self.hang_up()
-            words = "timed out" if isinstance(error, TimeoutError) else readable(str(error).encode("utf-8", "replace"))
+            words = TIMED_OUT if isinstance(error, TimeoutError) else readable(str(error).encode("utf-8", "replace"))
             raise OpeningError(self._phase, None, words or type(error).__name__) from error
         except BaseException:
             self.hang_up()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from app.delivery.conversation import Conversation, Hop, Phase, Timeouts, Tls
-from app.delivery.pipeline import Dial, Dialogue, OpeningError, RawReply, opportunistic_context, readable
+from app.delivery.pipeline import TIMED_OUT, Dial, Dialogue, OpeningError, RawReply, opportunistic_context, readable
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, parse_reply
 
@@ -130,6 +130,8 @@ class Connection:
             if index == len(replies):
                 return self._end(None, phase, self._dialogue.broken)
             if not _goes_on(phase, replies[index].code):
+                if len(replies) < len(commands) and self._dialogue.broken == TIMED_OUT and self._pipelines:
+                    return self._end(None, phase, TIMED_OUT)  # a command went unanswered: nobody knows which reply is whose
                 return await self._leave(phase, replies[index], replies)
         return await self._send_body(wire, may_send_dot)
 

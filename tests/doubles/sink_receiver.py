@@ -26,6 +26,7 @@ class Receiver(asyncio.Protocol):
     def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
         self.sink = sink
         self.transactions = 0
+        self.peer = ""
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._number = 0
@@ -33,6 +34,7 @@ class Receiver(asyncio.Protocol):
         self._deaf = False  # gone, or a fault has ended the talk: nothing that arrives is read
         self._tls = False
         self._tls_broken = False
+        self._early: bytes | None = None  # said through TLS before `start_tls` has returned its transport
         self._line = b""  # an unfinished command line
         self._out: list[bytes] = []
         self._last_due = 0.0
@@ -55,6 +57,7 @@ class Receiver(asyncio.Protocol):
         sink = self.sink
         self._transport = transport  # type: ignore[assignment]
         self._address = (transport.get_extra_info("sockname") or ("",))[0]
+        self.peer = (transport.get_extra_info("peername") or ("",))[0]
         sink.connections += 1
         self._number = sink.connections
         sink.open.add(self)
@@ -81,6 +84,8 @@ class Receiver(asyncio.Protocol):
         self.connection_lost(None)
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
         if self._deaf:
             return
         if self._idle:
@@ -167,14 +172,17 @@ class Receiver(asyncio.Protocol):
 
     async def _start_tls(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
         await asyncio.sleep(self.sink.delay_seconds * 1.5)  # the 220 leaves in the clear
+        self._early = b""
         try:
             self._transport = await self._loop.start_tls(transport, self, tls, server_side=True)  # type: ignore[assignment]
         except (OSError, ssl.SSLError):
             self.abort()
             return
+        early, self._early = self._early, None
         self._tls = True
         self._deaf = False
         self._line = b""
+        self.data_received(early)
 
     def _mail(self, line: bytes, following: list[bytes]) -> None:
         self.sink.transactions += 1
@@ -267,6 +275,9 @@ class Receiver(asyncio.Protocol):
     # --- replies
 
     def _misbehave(self, fault: Fault) -> None:
+        if fault.reply is None and fault.then in ("stay", "skip"):
+            self._deaf = fault.then == "stay"
+            return
         reply = b"" if fault.reply is None else fault.reply + b"\r\n"
         if fault.then == "stay" and not fault.seconds:
             self._out.append(reply)

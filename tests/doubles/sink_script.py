@@ -32,7 +32,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong, at which phase. `reply` None = no reply. `then`: stay, close (FIN) or reset (RST)."""
+    """What goes wrong, at which phase. `reply` None = no reply, ever. `then`: stay, close (FIN), reset (RST)
+    or skip (this command alone is not answered)."""
 
     name: str
     phase: str
@@ -80,6 +81,7 @@ _ROWS: tuple[Fault, ...] = (
     Fault("mail_552", "mail", b"552 5.3.4 message too big"),
     Fault("mail_drop", "mail", None, "reset"),
     Fault("mail_never", "mail", None),
+    Fault("mail_skipped", "mail", None, "skip"),
     # RCPT
     Fault("rcpt_421", "rcpt", b"421 4.7.0 closing now", "close"),
     Fault("rcpt_450", "rcpt", b"450 4.2.0 greylisted, try again later"),
@@ -92,6 +94,7 @@ _ROWS: tuple[Fault, ...] = (
     Fault("rcpt_multiline", "rcpt", b"550-5.1.1 The account that you tried to reach\r\n550-5.1.1 does not exist.\r\n550 5.1.1 Learn more"),
     Fault("rcpt_garbage", "rcpt", GARBAGE),
     Fault("rcpt_drop", "rcpt", None, "reset"),
+    Fault("rcpt_skipped", "rcpt", None, "skip"),
     Fault("rcpt_then_drop", "rcpt", b"250 2.1.5 ok", "reset"),
     Fault("rcpt_slow", "rcpt", b"250 2.1.5 ok, at last", seconds=5.0),
     # a server may say 354 though it refused the only recipient (RFC 2920 §3.1)
