@@ -11,6 +11,7 @@ can be exchanged for another `encode_link` without touching, or even reading, th
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from app.mail.links import LinkSpan
 
 _ASCII = bytes(range(128))
 _PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
+_OVERLONG = re.compile(rb"^([^\n]{74,75})(=20|=09)$", re.MULTILINE)
 _LINE = 76  # RFC 2045 §6.7 (5) and §6.8
 
 
@@ -49,7 +51,7 @@ def encode_text(octets: bytes, *, links: Sequence[LinkSpan] = ()) -> Encoded:
     if not octets.isascii() and 5 * len(octets.translate(None, _ASCII)) > len(octets):
         # Quoted-printable needs two more octets for each that is not ASCII, base64 a third more for all.
         return Encoded("base64", encode_octets(octets.replace(b"\n", b"\r\n")))
-    return Encoded("quoted-printable", binascii.b2a_qp(octets).replace(b"\n", b"\r\n"))
+    return Encoded("quoted-printable", _quote(octets))
 
 
 def encode_octets(content: bytes) -> bytes:
@@ -86,7 +88,7 @@ def _encode_with_links(octets: bytes, links: Sequence[LinkSpan]) -> Encoded:
         pieces += (before, target, b"=\r\n")
         size = start + len(target) + 3
         done = link.end
-    pieces.append(binascii.b2a_qp(octets[done:]).replace(b"\n", b"\r\n"))
+    pieces.append(_quote(octets[done:]))
     return Encoded("quoted-printable", b"".join(pieces), tuple(spans))
 
 
@@ -95,12 +97,17 @@ def _broken_off(octets: bytes) -> bytes:
     if not octets:
         return b""
     # The x stands for what follows: without it a space, or a line of 76, at the end would be coded as the text's last.
-    quoted = binascii.b2a_qp(octets + b"x")[:-1]
-    if not quoted.endswith(b"\n"):
-        quoted += b"=\n"
-    return quoted.replace(b"\n", b"\r\n")
+    quoted = _quote(octets + b"x")[:-1]
+    return quoted if quoted.endswith(b"\n") else quoted + b"=\r\n"
 
 
 def _quote_piece(octets: bytes) -> bytes:
     """Quoted-printable that begins a line and leaves room for the soft break after it."""
-    return binascii.b2a_qp(octets + b"x")[:-1].removesuffix(b"=\n").replace(b"\n", b"\r\n")
+    return _quote(octets + b"x")[:-1].removesuffix(b"=\r\n")
+
+
+def _quote(octets: bytes) -> bytes:
+    quoted = binascii.b2a_qp(octets)
+    if b"=20\n" in quoted or b"=09\n" in quoted or quoted.endswith((b"=20", b"=09")):
+        quoted = _OVERLONG.sub(rb"\1=\n\2", quoted)  # binascii leaves no room for the code of a space that ends a line
+    return quoted.replace(b"\n", b"\r\n")

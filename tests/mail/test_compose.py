@@ -153,7 +153,7 @@ def test_bodies_and_files_are_read_back(html: str | None, text: str | None, file
     images = [part for part in message.walk() if part.get_content_type() == "image/png"]
     assert sorted(part.get_payload(decode=True) for part in images) == sorted(one.content for one in attachments)
     by_order = sorted(attachments, key=lambda one: one.content_id is None or html is None)
-    assert [part.get_filename("") for part in images] == [one.filename for one in by_order]
+    assert [part.get_filename("") for part in images] == [one.filename.strip() for one in by_order]
     assert [part["content-id"] for part in images] == [one.content_id and f"<{one.content_id}>" for one in by_order]
 
 
