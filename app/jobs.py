@@ -25,7 +25,7 @@ class Wakes:
     """The wakes of one process, over one connection; `reachable` tells whether the last word went through."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis: Any = redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=1, retry_on_timeout=False)
+        self._redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=1, retry_on_timeout=False)
         self._url = redis_url
         self._pending: dict[str, set[Any]] = {_READY: set(), _EVENTS: set()}
         self._some = asyncio.Event()
@@ -72,7 +72,7 @@ class Wakes:
         """Shares and accounts as others tell of them, for ever: while Valkey is away this just waits and tries again."""
         while True:
             # A long-lived subscription reads without a deadline: silence is normal.
-            source: Any = redis.from_url(self._url, socket_connect_timeout=1, health_check_interval=15)
+            source: Any = redis.Redis.from_url(self._url, socket_connect_timeout=1, health_check_interval=15)
             try:
                 async with source.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(_READY, _EVENTS)

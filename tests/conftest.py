@@ -14,7 +14,6 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from app.store.db import Database
 from app.store.migrate import upgrade
 
 _TEMPLATE = "template_staffetta"
+_KEPT_DATABASES = 40
 _numbers = itertools.count(1)
 
 
@@ -59,17 +59,20 @@ def template(servers: EmbeddedServers) -> str:
 
 
 @pytest.fixture(scope="session")
-def sweeper() -> Iterator[ThreadPoolExecutor]:
-    """Drops used databases beside the tests: a drop waits for a checkpoint."""
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
+def used_databases() -> list[str]:
+    return []
 
 
 @pytest.fixture
-def database_url(servers: EmbeddedServers, template: str, sweeper: ThreadPoolExecutor) -> Iterator[str]:
+def database_url(servers: EmbeddedServers, template: str, used_databases: list[str]) -> Iterator[str]:
+    # Never beside a test: a drop waits for a checkpoint, and its transaction would hold back every event feed of the cluster.
+    if len(used_databases) >= _KEPT_DATABASES:
+        for used in used_databases:
+            servers.drop_database(used)
+        used_databases.clear()
     name = f"test_{next(_numbers)}"
     yield servers.create_database(name, template)
-    sweeper.submit(servers.drop_database, name)
+    used_databases.append(name)
 
 
 @pytest.fixture

@@ -250,7 +250,8 @@ class Claims:
             shares = await store.queue.survey_shares(connection, self._survey_from, _SURVEY_SHARES)
         self._survey_from = shares[-1] if len(shares) == _SURVEY_SHARES else FIRST_SHARE
         now = time.monotonic()
-        fresh, back = [], []
+        fresh: list[Share] = []
+        back: list[Share] = []
         for share in shares:
             if (share.lane_class, share.account_id) in self._known.get(share.site_id, ()):
                 continue

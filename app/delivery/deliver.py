@@ -35,6 +35,7 @@ from app.store.states import RecipientState
 
 _LARGE_LOADS = 4
 _HOPS_PER_ATTEMPT = 4
+_CLOSING = 421  # RFC 5321 §3.8
 
 
 class Deliveries:
@@ -212,9 +213,10 @@ class Deliveries:
         if kept is not None:
             conversation = await kept.converse(envelope, wire, may_send_dot=may_send)
             self._connections.give_back(kept)
-            if conversation.reply is not None or conversation.dot_sent or not may_send():
+            said_something = conversation.reply is not None and conversation.reply.code != _CLOSING
+            if said_something or conversation.dot_sent or not may_send():
                 return conversation
-            # A kept connection that the server had closed meanwhile says nothing about the message: a fresh one decides.
+            # A kept connection that the server has closed meanwhile says nothing about the message: a fresh one decides.
         opened = await self._connections.open(hop)
         if isinstance(opened, Conversation):
             return opened

@@ -125,7 +125,7 @@ class Drain:
                     await asyncio.sleep(0.01)
             await self._connections.close()
             await self.lease.end()
-        except (TimeoutError, *store.db.CONNECTION_ERRORS) as error:
+        except store.db.CONNECTION_ERRORS as error:  # TimeoutError is one of them: an OSError
             log.loop_failed("leaving", error)  # our lease runs out and others take over
         log.worker_stopped(self.lease.worker_id, released)
 

@@ -13,6 +13,7 @@ Doors and loops own the transaction; functions of `store` never commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,6 +61,7 @@ class Database:
         self.url = url
         self._hot_connections = hot_connections
         self._hot_pool: Any = None
+        self._opening = asyncio.Lock()
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url), pool_size=connections, max_overflow=5, pool_pre_ping=True, pool_timeout=5
         )
@@ -79,7 +81,7 @@ class Database:
     @asynccontextmanager
     async def hot(self) -> AsyncIterator[HotConnection]:
         """An asyncpg connection; no transaction is open on it. Raises one of CONNECTION_ERRORS when PostgreSQL is away."""
-        pool = await self._pool()
+        pool = self._hot_pool or await self._pool()
         async with pool.acquire(timeout=5) as connection:
             yield connection
 
@@ -89,22 +91,19 @@ class Database:
         return await asyncpg.connect(self.url, timeout=5, command_timeout=60, server_settings=settings)
 
     async def _pool(self) -> Any:
-        if self._hot_pool is None:
-            pool = await asyncpg.create_pool(
-                self.url,
-                min_size=0,
-                max_size=self._hot_connections,
-                max_inactive_connection_lifetime=0,
-                timeout=5,
-                command_timeout=60,
-                server_settings=_HOT_SETTINGS,
-                # The pool's reset query costs a round trip per use and hot statements leave no session state behind.
-                reset=_no_reset,
-            )
+        async with self._opening:
             if self._hot_pool is None:
-                self._hot_pool = pool
-            else:
-                await pool.close()
+                self._hot_pool = await asyncpg.create_pool(
+                    self.url,
+                    min_size=0,
+                    max_size=self._hot_connections,
+                    max_inactive_connection_lifetime=0,
+                    timeout=5,
+                    command_timeout=60,
+                    server_settings=_HOT_SETTINGS,
+                    # The pool's reset query costs a round trip per use and hot statements leave no session state behind.
+                    reset=_no_reset,
+                )
         return self._hot_pool
 
     async def close(self) -> None:

@@ -1,0 +1,87 @@
+"""Settling: the owner's word counts, once; a zombie's is kept and changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from app import store
+from app.store.db import Database
+from app.store.states import FINAL, TRANSITIONS, RecipientState, may_become
+from tests.builders import a_message, a_settlement, a_worker, claim_all, write
+
+
+async def test_a_final_outcome_leaves_the_queue(database: Database) -> None:
+    worker = await a_worker(database)
+    await write(database, a_message())
+    (claimed,) = await claim_all(database, worker)
+    assert (claimed.claims, claimed.attempts) == (1, 0)
+    async with database.hot() as connection:
+        (settled,) = await store.settlement.settle(connection, [a_settlement(worker, claimed)])
+        assert (settled.events, settled.attempts, settled.maybe_sent) == (1, 1, False)
+        assert await connection.fetchval("SELECT count(*) FROM queue") == 0
+        row = await connection.fetchrow("SELECT state, last_reply, settled_at IS NOT NULL FROM recipients")
+        assert tuple(row) == ("delivered", "250 queued", True)
+        assert await connection.fetchval("SELECT stale FROM attempts") is False
+
+
+async def test_deferred_goes_back_with_its_time(database: Database) -> None:
+    worker = await a_worker(database)
+    await write(database, a_message())
+    (claimed,) = await claim_all(database, worker)
+    due_at = datetime.now(UTC) + timedelta(minutes=5)
+    async with database.hot() as connection:
+        await store.settlement.settle(connection, [a_settlement(worker, claimed, RecipientState.DEFERRED, due_at=due_at)])
+        row = await connection.fetchrow("SELECT owner, ready, due_at, claims, attempts FROM queue")
+        assert tuple(row) == (None, False, due_at, 0, 1)
+    assert await claim_all(database, worker) == []
+
+
+async def test_held_is_never_due(database: Database) -> None:
+    worker = await a_worker(database)
+    await write(database, a_message())
+    (claimed,) = await claim_all(database, worker)
+    async with database.hot() as connection:
+        await store.settlement.settle(connection, [a_settlement(worker, claimed, RecipientState.HELD, reason="quota")])
+        assert await connection.fetchval("SELECT due_at = 'infinity' AND NOT ready FROM queue")
+        assert await store.queue.promote_due(connection, 10) == []
+
+
+async def test_a_zombie_changes_no_state(database: Database) -> None:
+    zombie, heir = await a_worker(database), await a_worker(database)
+    await write(database, a_message())
+    (claimed,) = await claim_all(database, zombie)
+    async with database.hot() as connection:
+        freed = await store.queue.free_rows_of(connection, [zombie])
+        assert [row.maybe_sent for row in freed] == [True]
+    (again,) = await claim_all(database, heir)
+    async with database.hot() as connection:
+        assert await store.settlement.settle(connection, [a_settlement(zombie, claimed)]) == []
+        assert await connection.fetchval("SELECT stale FROM attempts") is True
+        assert await connection.fetchval("SELECT state FROM recipients") == "ready"
+        (settled,) = await store.settlement.settle(connection, [a_settlement(heir, again)])
+        assert settled.maybe_sent
+        assert await store.settlement.settle(connection, [a_settlement(heir, again)]) == [], "a second settle of one claim"
+
+
+async def test_a_batch_of_all_kinds(database: Database) -> None:
+    worker = await a_worker(database)
+    await write(database, *[a_message() for _ in range(6)])
+    claimed = await claim_all(database, worker)
+    states = [RecipientState(s) for s in ("delivered", "bounced", "deferred", "expired", "failed", "held")]
+    batch = [
+        a_settlement(worker, c, s, due_at=datetime.now(UTC), **({"attempt": None} if s in {"expired", "failed"} else {}))
+        for c, s in zip(claimed, states, strict=True)
+    ]
+    async with database.hot() as connection:
+        assert len(await store.settlement.settle(connection, batch)) == 6
+        written = {row[0] for row in await connection.fetch("SELECT state FROM recipients")}
+        assert written == {s.value for s in states}
+        assert await connection.fetchval("SELECT count(*) FROM attempts") == 4
+        assert await connection.fetchval("SELECT count(*) FROM queue") == 2
+    assert all(may_become(RecipientState.CLAIMED, state) for state in states)
+
+
+def test_final_states_are_left_once_at_most() -> None:
+    assert {s for s in FINAL if TRANSITIONS[s]} == {RecipientState.DELIVERED}
+    assert TRANSITIONS[RecipientState.DELIVERED] == {RecipientState.BOUNCED_LATE}
+    assert set(TRANSITIONS) == set(RecipientState)
