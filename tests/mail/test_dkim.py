@@ -1,4 +1,5 @@
 import base64
+import hashlib
 from datetime import UTC, datetime
 
 import dkim
@@ -140,3 +141,8 @@ def test_the_keys_of_rfc_8463_give_its_public_record() -> None:
 
     private_key = Ed25519PrivateKey.from_private_bytes(base64.b64decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="))
     assert public_record(private_key) == "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="  # RFC 8463 §A.2
+
+
+def test_the_body_of_rfc_8463_has_its_hash() -> None:
+    body = b"Hi.\r\n\r\nWe lost the game.  Are you hungry yet?\r\n\r\nJoe.\r\n"  # RFC 8463 §A.3
+    assert base64.b64encode(hashlib.sha256(canonical_body(body)).digest()) == b"2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="
