@@ -110,3 +110,15 @@ def webhook_disabled(endpoint_id: str, reason: str) -> None:
 
 def webhook_given_up(endpoint_id: str, events: int, cause: str) -> None:
     _log.error("webhook_given_up", endpoint_id=endpoint_id, events=events, cause=cause)
+
+
+def request_failed(request_id: str, method: str, error: BaseException) -> None:
+    _log.error("request_failed", request_id=request_id, method=method, cause=cause(error), exc_info=error)
+
+
+def child_ended(role: str, status: int) -> None:
+    _log.error("child_ended", child=role, status=status)
+
+
+def outcome_dropped(recipient_id: str) -> None:
+    _log.error("outcome_dropped", recipient_id=recipient_id)

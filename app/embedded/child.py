@@ -39,13 +39,6 @@ def start_child(
 ) -> subprocess.Popen[bytes]:
     """A running child whose output goes to the end of `log`; it gets `last_signal` when we die."""
     parent = os.getpid()
-
-    def tie_to_parent() -> None:
-        # After the change of user, which forgets the death signal: subprocess calls this last of all.
-        _libc.prctl(_PR_SET_PDEATHSIG, int(last_signal))
-        if os.getppid() != parent:
-            os._exit(1)
-
     switch = owner if owner is not None and owner.switched else None
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 (our own programs)
@@ -57,11 +50,19 @@ def start_child(
             env=dict(environment),
             process_group=0,
             umask=0o077,
-            preexec_fn=tie_to_parent,
+            # Called last of all, after the change of user, which would forget the death signal.
+            preexec_fn=lambda: die_with_parent(parent, last_signal),
             user=switch.uid if switch else None,
             group=switch.gid if switch else None,
             extra_groups=[] if switch else None,
         )
+
+
+def die_with_parent(parent: int, last_signal: signal.Signals) -> None:
+    """Ask the kernel for `last_signal` when our parent ends; end at once when it has ended already."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(last_signal))
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def stop_child(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> None:

@@ -107,8 +107,8 @@ class Postgres:
             major = version_file.read_text().strip()
             if major != self._binaries.postgres_major:
                 raise StartError(
-                    f"{self.directory} holds data of PostgreSQL {major}, but this release brings "
-                    f"PostgreSQL {self._binaries.postgres_major}: upgrade it with pg_upgrade or a dump of the older release, or start with another --data"
+                    f"{self.directory} holds data of PostgreSQL {major}, but this release brings PostgreSQL "
+                    f"{self._binaries.postgres_major}: upgrade it with pg_upgrade or a dump, or start with another --data"
                 )
             if self.directory.stat().st_uid != self._owner.uid:
                 raise StartError(

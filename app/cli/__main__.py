@@ -1,0 +1,143 @@
+"""Every command of `staffetta`, one short function each; what they do stands in the modules beside.
+
+Imports stand inside the functions, against the rule of the house: a worker must not load the HTTP API, nor the supervisor
+of `up` either of them (half a second each, at every start).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="staffetta", help="Staffetta, the email relay that companies run themselves.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option("--data", help="Directory of everything that is kept.", metavar="DIR")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="HTTP API; the inbox takes the next two. 0: free ones.", min=0, max=65533)
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Worker processes.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON when ready, nothing else.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of all processes.")] = False,
+) -> None:
+    """Start everything for trial and development: PostgreSQL, Valkey, API, workers, local inbox, a first account."""
+    from app.cli.up import run_up
+
+    sys.exit(run_up(data, port, workers, as_json=as_json, verbose=verbose))
+
+
+@app.command()
+def serve() -> None:
+    """Run the HTTP API, with your own PostgreSQL and Valkey (STAFFETTA_DATABASE_URL, STAFFETTA_REDIS_URL)."""
+    from app.cli.serve import run_api
+    from app.cli.settings import read_settings
+
+    run_api(read_settings())
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker: it delivers, posts webhooks and does the chores."""
+    from app.cli.settings import read_settings
+    from app.worker import run
+
+    run(read_settings())
+
+
+@app.command()
+def inbox() -> None:
+    """Run the local inbox: an SMTP server that keeps and shows what it receives."""
+    from app.cli.settings import read_settings
+    from app.inbox import run
+
+    run(read_settings())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema of this release. Safe to run twice and side by side."""
+    from app.cli.settings import read_settings
+    from app.store.migrate import upgrade
+
+    settings = read_settings()
+    upgrade(settings.database_url, content_days_ahead=settings.content_retention_days + 7)
+
+
+@app.command(hidden=True)
+def prepare(first_account: Annotated[Path, typer.Argument(help="File that keeps the first account's key.")]) -> None:
+    """Migrate and make the first account: the part of `up` that needs the database."""
+    from app.cli.prepare import run_prepare
+    from app.cli.settings import read_settings
+
+    run_prepare(read_settings(), first_account)
+
+
+@app.command()
+def openapi(
+    check: Annotated[bool, typer.Option("--check", help="Only tell whether openapi/openapi.json is what the API says.")] = False,
+) -> None:
+    """Write openapi/openapi.json from the API."""
+    from app.cli.openapi import run_openapi
+
+    sys.exit(run_openapi(check=check))
+
+
+@app.command(context_settings=_PASS_ON)
+def test(context: typer.Context) -> None:
+    """Run the tests against real servers; arguments go to pytest."""
+    from app.cli.checks import run_tests
+
+    run_tests(context.args)
+
+
+@app.command()
+def check() -> None:
+    """Run everything but the tests that a change must pass: lint, format, types, import rules, openapi/, migrations."""
+    from app.cli.checks import run_checks
+
+    sys.exit(run_checks())
+
+
+def _dispatch(name: str, text: str) -> None:
+    """A command that runs the tool `tests/<name>`."""
+
+    @app.command(name, help=text, context_settings=_PASS_ON)
+    def tool(context: typer.Context) -> None:
+        from app.cli.checks import run_tool
+
+        run_tool(name, context.args)
+
+
+_dispatch("bench", "Measure: accept, delivery, queue. Arguments go to tests/bench (try --help).")
+_dispatch("chaos", "Kill things under load and count. Arguments go to tests/chaos (try --help).")
+
+
+def _mount_operator_commands() -> None:
+    """`account`, `domain` and `key`. They load the database's half of the house, so only when they (or the help) are called."""
+    asked = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    known = {command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands}
+    if asked in known or importlib.util.find_spec("app.cli.accounts") is None:
+        return
+    accounts = importlib.import_module("app.cli.accounts")
+    app.add_typer(accounts.app)
+
+
+def main() -> None:
+    _mount_operator_commands()
+    app(prog_name="staffetta")
+
+
+if __name__ == "__main__":
+    main()
