@@ -107,10 +107,6 @@ async def _host_arq(database: store.db.Database, settings: Settings) -> None:
         await asyncio.sleep(wait)
 
 
-async def _post_webhooks(poster: WebhookPoster, wakes: Wakes, stop: asyncio.Event, woken: asyncio.Event) -> None:
-    await poster.run(stop, woken)
-
-
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Everything a worker does, until `stop`."""
     database = store.db.Database(settings.database_url, hot_connections=8)
@@ -123,8 +119,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     tls_context.check_hostname = False
     tls_context.verify_mode = ssl.CERT_NONE
     router = Router(Resolver(settings.dns_servers), settings)
-    drain = Drain(database, settings, domains=domains, keyring=keyring, router=router, wakes=wakes, tls_context=tls_context)
+    events_woken = asyncio.Event()
+    drain = Drain(
+        database, settings, domains=domains, keyring=keyring, router=router, wakes=wakes, tls_context=tls_context, events_woken=events_woken
+    )
+    poster = WebhookPoster(database, keyring, settings, drain.lease)
     draining = asyncio.create_task(drain.run(), name="drain")
+    posting = asyncio.create_task(poster.run(stop, events_woken), name="webhooks")
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
         asyncio.create_task(_watch_chores(database, settings), name="chores"),
@@ -134,6 +135,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     await asyncio.wait({draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
     drain.stop()
     await draining
+    await posting
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)

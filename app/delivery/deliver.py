@@ -287,7 +287,8 @@ class Deliveries:
             job.owner, claimed.account_id, claimed.recipient_id, outcome.state, outcome.due_at, outcome.reason, reply_text, None, attempt
         )
         reply_class = outcome.reply_class.value if outcome.reply_class is not None else None
-        return Verdict(settlement, facts, suppression_key(job.deliverable.address), reply_class)
+        wanted_at = max(milliseconds_of(claimed.recipient_id) / 1000, claimed.due_at.timestamp() if not claimed.attempts else 0.0)
+        return Verdict(settlement, facts, suppression_key(job.deliverable.address), reply_class, wanted_at)
 
 
 def _no_route(failure: RouteFailure, now: datetime) -> Conversation:

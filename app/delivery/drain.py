@@ -49,11 +49,12 @@ class Drain:
 
     def __init__(
         self, database: store.db.Database, settings: Settings, *, domains: DomainBook, keyring: Keyring, router: Router, wakes: Wakes,
-        tls_context: ssl.SSLContext,
+        tls_context: ssl.SSLContext, events_woken: asyncio.Event,
     ) -> None:
         self._database = database
         self._settings = settings
         self._wakes = wakes
+        self._events_woken = events_woken
         self.lease = Lease(database, settings, wakes, f"{socket.gethostname()}:{os.getpid()}", self.figures)
         self._connections = Connections(settings, tls_context)
         self._settler = Settler(database, wakes, self._on_settled)
@@ -82,6 +83,7 @@ class Drain:
             "conversing": self._deliveries.conversing,
             "connections_opened": self._connections.opened,
             "connections_idle": self._connections.idle_count,
+            "delivery_seconds": self._settler.latency.figures(),
         }
 
     async def run(self) -> None:
@@ -179,7 +181,9 @@ class Drain:
     # --- the small loops
 
     async def _listen(self) -> None:
-        async for shares, _ in self._wakes.listen():
+        async for shares, accounts in self._wakes.listen():
+            if accounts:
+                self._events_woken.set()
             told = [Share(*share) for share in shares]
             if any(share.site_id == UNKNOWN_SITE for share in told):
                 self._placing.wake()

@@ -8,9 +8,12 @@ outcome that cannot be written (a byte that PostgreSQL refuses) is written alone
 from __future__ import annotations
 
 import asyncio
+import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from app import log, store
@@ -32,6 +35,8 @@ _EVENT_OF = {
     RecipientState.HELD: EventType.HELD,
 }
 
+_TRIES_WITHOUT_WORDS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -41,6 +46,25 @@ class Verdict:
     facts: dict[str, Any]
     address: str
     reply_class: str | None
+    wanted_at: float  # Unix time of acceptance, or of send_at
+
+
+class Latency:
+    """How long deliveries took, as cumulative buckets (upper bound in seconds, count)."""
+
+    BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(self.BOUNDS) + 1)
+        self._sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._counts[bisect_left(self.BOUNDS, seconds)] += 1
+        self._sum += seconds
+
+    def figures(self) -> dict[str, Any]:
+        bounds = [*(str(bound) for bound in self.BOUNDS), "+Inf"]
+        return {"buckets": list(zip(bounds, accumulate(self._counts), strict=True)), "sum": round(self._sum, 3)}
 
 
 class Settler:
@@ -54,6 +78,7 @@ class Settler:
         self._some = asyncio.Event()
         self._full = asyncio.Event()
         self.outcomes: Counter[str] = Counter()
+        self.latency = Latency()
         self.writing = False
 
     @property
@@ -86,6 +111,7 @@ class Settler:
                 self.writing = False
 
     async def _settle(self, batch: Sequence[Verdict]) -> None:
+        tries = 0
         while True:
             try:
                 await self._write(batch)
@@ -95,10 +121,15 @@ class Settler:
                 await asyncio.sleep(0.3)
             except Exception as error:
                 log.loop_failed("settle", error)
-                if len(batch) == 1:
+                tries += 1
+                if len(batch) == 1 and tries <= _TRIES_WITHOUT_WORDS:
                     batch = [_without_words(batch[0])]
                     await asyncio.sleep(0.3)
                     continue
+                if len(batch) == 1:
+                    # Ours until this worker leaves; then it is freed as maybe sent, and held if that goes on.
+                    log.outcome_dropped(str(batch[0].settlement.recipient_id))
+                    break
                 for verdict in batch:
                     await self._settle([verdict])
                 return
@@ -108,8 +139,11 @@ class Settler:
         async with self._database.hot() as connection, connection.transaction():
             counted = await store.settlement.settle(connection, [v.settlement for v in batch])
             await self._tell(connection, batch, counted)
+        now = time.time()
         for verdict in batch:
             self.outcomes[verdict.settlement.state.value] += 1
+            if verdict.settlement.state is RecipientState.DELIVERED:
+                self.latency.add(now - verdict.wanted_at)
         if len(counted) < len(batch):
             log.stale_outcomes(len(batch) - len(counted))
         self._wakes.tell_events({v.settlement.account_id for v in batch})

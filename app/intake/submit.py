@@ -8,7 +8,7 @@ never changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,9 @@ from app.config import Settings
 from app.errors import Conflict, InvalidMessage, RelayError
 from app.events.record import Event, EventType, record
 from app.intake import admission
+from app.intake.cancel import Cancellation, cancel
 from app.intake.group_commit import GroupCommit, Verdict
+from app.jobs import Wakes
 from app.mail.compose import Content, Draft, compose
 from app.store.queue import Share
 from app.store.states import RecipientState
@@ -69,15 +71,13 @@ class Receipt:
 
 
 class Intake:
-    """Owns the group commit of this process. `wake` is told the shares that got new mail; it must not fail."""
+    """Owns the group commit of this process."""
 
-    def __init__(
-        self, database: store.db.Database, domains: DomainBook, settings: Settings, wake: Callable[[set[Share]], None]
-    ) -> None:
+    def __init__(self, database: store.db.Database, domains: DomainBook, settings: Settings, wakes: Wakes) -> None:
         self._database = database
         self._domains = domains
         self._settings = settings
-        self._wake = wake
+        self._wakes = wakes
         self._keys_under_way: set[tuple[int, str]] = set()
         self._content_days: set[Any] = set()
         self._connection: Any = None
@@ -134,6 +134,13 @@ class Intake:
         finally:
             self._keys_under_way -= keys
         return [result for result in results if result is not None]
+
+    async def cancel(self, sender: Sender, message_id: UUID) -> Cancellation:
+        """Withdraw what nobody has claimed yet of a message; see `cancel`."""
+        done = await cancel(self._database, sender.account_id, message_id)
+        if done.cancelled:
+            self._wakes.tell_events({sender.account_id})
+        return done
 
     # --- steps
 
@@ -195,7 +202,8 @@ class Intake:
                 by_message.setdefault(store.ids.message_of(recipient.id), []).append(recipient)
             verdicts: list[Verdict] = [by_message.get(message.id) for message in group]
             await record(connection, _history(group, verdicts))
-        self._wake({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
+        self._wakes.tell_ready({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
+        self._wakes.tell_events({message.account_id for message in group})
         return verdicts
 
     async def _writer_connection(self) -> Any:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
 from app.store.db import HotConnection, metadata
-from app.store.ids import floor_of, time_of
+from app.store.ids import floor_of, last_of_message, time_of
 
 
 class Xid8(UserDefinedType[str]):
@@ -135,3 +135,22 @@ async def read_end(connection: HotConnection) -> Cursor:
     """A cursor before everything that will be committed from now on (and before what is being written right now)."""
     xid: str = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
     return Cursor(xid, UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    id: UUID
+    about: UUID
+    type: str
+    number: int
+    facts: str  # JSON text
+
+
+async def read_timeline(connection: HotConnection, account_id: int, message_id: UUID, limit: int) -> list[TimelineRow]:
+    """What happened to a message and its recipients, oldest first (ix_events_about)."""
+    query = (
+        "SELECT id, about, type, number, facts::text FROM events"
+        " WHERE account_id = $1 AND about BETWEEN $2 AND $3 AND id >= $4 ORDER BY id LIMIT $5"
+    )
+    floor = floor_of(time_of(message_id) - _CLOCK_SLACK)
+    return [TimelineRow(*row) for row in await connection.fetch(query, account_id, message_id, last_of_message(message_id), floor, limit)]

@@ -211,3 +211,39 @@ async def place(connection: HotConnection, recipient_ids: Sequence[UUID], site_i
 async def delete_rows(connection: HotConnection, owner: int, recipient_ids: Sequence[UUID]) -> None:
     """Drop claimed rows whose message no longer exists (its partition was dropped by age)."""
     await connection.execute("DELETE FROM queue WHERE recipient_id = ANY($1::uuid[]) AND owner = $2", recipient_ids, owner)
+
+
+async def withdraw(connection: HotConnection, account_id: int, recipient_ids: Sequence[UUID]) -> list[UUID]:
+    """Take rows that nobody has claimed out of the queue; returns which. A row that is just being claimed is left to its claim."""
+    rows = await connection.fetch(
+        """
+        DELETE FROM queue WHERE recipient_id IN (
+            SELECT recipient_id FROM queue WHERE recipient_id = ANY($2::uuid[]) AND account_id = $1 AND owner IS NULL FOR UPDATE SKIP LOCKED
+        ) RETURNING recipient_id
+        """,
+        account_id,
+        recipient_ids,
+    )
+    return [row[0] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much of a class lies in the queue in one state: ready, claimed, waiting (for its time) or held."""
+
+    lane_class: int
+    state: str
+    rows: int
+    oldest_seconds: float
+
+
+async def read_depths(connection: HotConnection) -> list[Depth]:
+    """Reads the whole queue: for scrapes, not for paths of mail."""
+    rows = await connection.fetch(
+        """
+        SELECT class, CASE WHEN owner IS NOT NULL THEN 'claimed' WHEN ready THEN 'ready' WHEN due_at = 'infinity' THEN 'held' ELSE 'waiting' END AS state,
+               count(*), coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8
+        FROM queue GROUP BY 1, 2
+        """
+    )
+    return [Depth(row[0], row[1], row[2], row[3]) for row in rows]

@@ -74,3 +74,9 @@ async def delete_dead_workers(connection: HotConnection, lease_seconds: float) -
         lease_seconds,
     )
     return [row[0] for row in rows]
+
+
+async def read_figures(connection: HotConnection) -> list[tuple[int, str]]:
+    """(worker id, its figures as JSON text) of the live workers."""
+    rows = await connection.fetch("SELECT id, figures::text FROM workers WHERE lease_until > now() ORDER BY id")
+    return [(row[0], row[1]) for row in rows]

@@ -1,0 +1,1 @@
+"""What the house says by itself: figures now; alerts, advice and health reports later."""

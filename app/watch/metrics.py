@@ -1,0 +1,97 @@
+"""Figures for Prometheus: what PostgreSQL knows (queue, workers, webhooks) beside what this process counted (accepts).
+
+A worker's counts stand in its heartbeat row, so one scrape of the API shows every worker on every machine; a worker that leaves
+takes its counts along, which is what Prometheus expects of a label that ends. The database is asked at most once in a few seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import REGISTRY, Collector
+
+from app import store
+
+_FRESH_SECONDS = 5.0
+_CLASSES = {0: "transactional", 1: "bulk"}
+
+accepted_messages = Counter("staffetta_accepted_messages_total", "Messages committed by this process.")
+refused_messages = Counter("staffetta_refused_messages_total", "Submissions refused by this process, by the code of the problem.", ["code"])
+accept_seconds = Histogram(
+    "staffetta_accept_seconds",
+    "From a submission's arrival to its durable yes.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5),
+)
+
+
+class Figures:
+    """The figures of the database, remembered for a few seconds."""
+
+    def __init__(self, database: store.db.Database) -> None:
+        self._database = database
+        self._read_at = 0.0
+        self._families: list[Metric] = []
+
+    async def render(self) -> bytes:
+        """The exposition text. Without PostgreSQL only this process's own counts, and staffetta_database_up 0."""
+        if time.monotonic() - self._read_at > _FRESH_SECONDS:
+            try:
+                async with self._database.hot() as connection:
+                    depths = await store.queue.read_depths(connection)
+                    workers = await store.workers.read_figures(connection)
+                self._families = [_up(1), *_queue_families(depths), *_worker_families(workers)]
+                self._read_at = time.monotonic()
+            except store.db.CONNECTION_ERRORS:
+                self._families = [_up(0)]
+        registry = CollectorRegistry()
+        registry.register(_Fixed(self._families))
+        return generate_latest(REGISTRY) + generate_latest(registry)
+
+
+class _Fixed(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+
+
+def _up(value: int) -> Metric:
+    return GaugeMetricFamily("staffetta_database_up", "Whether PostgreSQL answered.", value=value)
+
+
+def _queue_families(depths: list[store.queue.Depth]) -> list[Metric]:
+    rows = GaugeMetricFamily("staffetta_queue_recipients", "Recipients in the queue.", labels=["class", "state"])
+    age = GaugeMetricFamily("staffetta_queue_oldest_ready_seconds", "For how long the oldest ready recipient has been due.", labels=["class"])
+    for lane_class, name in _CLASSES.items():
+        of_class = {depth.state: depth for depth in depths if depth.lane_class == lane_class}
+        for state in ("ready", "claimed", "waiting", "held"):
+            rows.add_metric([name, state], of_class[state].rows if state in of_class else 0)
+        age.add_metric([name], of_class["ready"].oldest_seconds if "ready" in of_class else 0.0)
+    return [rows, age]
+
+
+def _worker_families(workers: list[tuple[int, str]]) -> list[Metric]:
+    settled = CounterMetricFamily("staffetta_settled_recipients", "Outcomes written, by worker.", labels=["worker", "outcome"])
+    in_hand = GaugeMetricFamily("staffetta_worker_recipients_in_hand", "Claimed and not yet settled.", labels=["worker"])
+    conversing = GaugeMetricFamily("staffetta_worker_conversations", "SMTP conversations under way.", labels=["worker"])
+    idle = GaugeMetricFamily("staffetta_worker_idle_connections", "Open connections that nobody uses right now.", labels=["worker"])
+    opened = CounterMetricFamily("staffetta_worker_connections_opened", "Connections opened to receiving servers.", labels=["worker"])
+    latency = HistogramMetricFamily("staffetta_delivery_seconds", "From acceptance (or send_at) to the next hop's 250.", labels=["worker"])
+    for worker_id, text in workers:
+        figures: dict[str, Any] = orjson.loads(text)
+        label = str(worker_id)
+        for outcome, count in figures.get("outcomes", {}).items():
+            settled.add_metric([label, outcome], count)
+        in_hand.add_metric([label], figures.get("in_hand", 0))
+        conversing.add_metric([label], figures.get("conversing", 0))
+        idle.add_metric([label], figures.get("connections_idle", 0))
+        opened.add_metric([label], figures.get("connections_opened", 0))
+        if buckets := figures.get("delivery_seconds"):
+            latency.add_metric([label], [(le, n) for le, n in buckets["buckets"]], sum_value=buckets["sum"])
+    return [settled, in_hand, conversing, idle, opened, latency]
