@@ -2,6 +2,7 @@
 
     RelayError
     ├── InvalidMessage      422 / 554 5.6.0   the submission itself is wrong; `errors` points at the fields
+    ├── InvalidRequest      422 / 501 5.5.4   a body or parameter of anything but a message is wrong; `errors` as above
     ├── MalformedRequest    400 / 500 5.5.2   not even readable (no JSON, bad encoding)
     ├── MessageTooLarge     413 / 552 5.3.4
     ├── Unauthenticated     401 / 535 5.7.8
@@ -53,6 +54,10 @@ class RelayError(Exception):
 
 class InvalidMessage(RelayError):
     code, http_status, smtp_reply = "invalid_message", 422, "554 5.6.0"
+
+
+class InvalidRequest(RelayError):
+    code, http_status, smtp_reply = "invalid_request", 422, "501 5.5.4"
 
 
 class MalformedRequest(RelayError):

@@ -15,18 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import normalise_domain
-from app.mail.dkim import SigningKey, generate_signing_key, load_signing_key
+from app.mail.dkim import Algorithm, SigningKey, generate_signing_key, load_signing_key
 
 CACHE_SECONDS = 10.0
 _REMEMBERED = 10_000
 _DKIM_PURPOSE = "dkim"
+_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,11 @@ class DomainBook:
         remembered = self._found.get((account_id, domain_name))
         if remembered is not None and remembered[1] > time.monotonic():
             return remembered[0]
-        async with self._database.reading() as connection:
-            row = await store.domains.find_domain(connection, account_id, domain_name)
+        try:
+            async with self._database.reading() as connection:
+                row = await store.domains.find_domain(connection, account_id, domain_name)
+        except _AWAY as error:
+            raise Unavailable("The database is not reachable; nothing was accepted.", retry_after_seconds=2) from error
         found = SendingDomain(row.id, row.account_id, row.name) if row is not None else None
         _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
         return found
@@ -99,7 +104,7 @@ class DomainBook:
 
 
 async def add_domain(
-    connection: AsyncConnection, keyring: Keyring, account_id: int, name: str, algorithms: Sequence[str] = ("rsa-sha256",)
+    connection: AsyncConnection, keyring: Keyring, account_id: int, name: str, algorithms: Sequence[Algorithm] = ("rsa-sha256",)
 ) -> SendingDomain:
     """Give a domain to an account, with one DKIM key per algorithm. ValueError for no domain, Conflict when anybody has it."""
     name = normalise_domain(name.strip().rstrip("."))

@@ -1,0 +1,164 @@
+"""POST /v1/messages, /v1/messages/batch and /v1/messages/{id}/cancel: how mail enters by HTTP, and how it is taken back.
+
+The first two carry every message: they read the raw body and answer bytes. The 202 is written after the commit, by `submit`
+returning. A batch answers each item at its place: 202 when all were accepted, 207 when some were refused; a request that
+cannot be read as a batch at all, or that comes while the database is away, is refused whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from typing import Any
+
+import orjson
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from app import store
+from app.accounts.credentials import Sender
+from app.api.body import read_json
+from app.api.door import House, find_sender, house_of
+from app.api.drafting import draft_submission
+from app.api.message_body import ADDRESS_MARKS, MOST_BATCH_ITEMS, read_item, read_message
+from app.api.message_status import read_message_id
+from app.api.problems import invalid_fields, problem_of, refuse_fields, request_id_of
+from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
+from app.intake.cancel import cancel
+from app.intake.submit import Receipt, Submission
+from app.store.ids import public_id
+from app.store.states import RecipientState
+
+# RFC 9110 §5.6.2 has no rule for it; the draft (ietf-httpapi-idempotency-key) quotes it, the SDKs in use do not: both are taken.
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# Reading and composing is CPU work: between slices of a batch other requests have their turn.
+_SLICE = 20
+_JSON = "application/json"
+_REPLAYED = {"Idempotent-Replayed": "true"}
+
+
+async def create_message(request: Request) -> Response:
+    """Accept one message: 202 after it is committed."""
+    house = house_of(request)
+    sender = await find_sender(request, "messages:send")
+    value, raw = await read_json(request, house.settings.max_request_bytes)
+    key = _idempotency_key(request)
+    try:
+        body = read_message(value)
+    except ValidationError as error:
+        raise _invalid(error) from error
+    body_hash = hashlib.sha256(raw).digest() if key is not None else None
+    submission = draft_submission(body, idempotency_key=key, body_hash=body_hash, most_bytes=house.settings.max_message_bytes)
+    receipt = await house.intake.submit(sender, submission)
+    return Response(orjson.dumps(_accepted(receipt)), 202, _REPLAYED if receipt.replayed else None, media_type=_JSON)
+
+
+async def create_batch(request: Request) -> Response:
+    """Accept many messages, each on its own."""
+    house = house_of(request)
+    sender = await find_sender(request, "messages:send")
+    value, _ = await read_json(request, house.settings.max_request_bytes)
+    items = _items(value)
+    key = _idempotency_key(request)
+    results = await _submit_items(house, sender, items, key)
+    if all(isinstance(result, Unavailable) for result in results):
+        raise results[0]  # type: ignore[misc]  # all of them are errors
+    request_id = request_id_of(request)
+    answers = [_item_answer(result, request_id) for result in results]
+    refused = sum(isinstance(result, RelayError) for result in results)
+    answer = {"accepted": len(results) - refused, "refused": refused, "results": answers}
+    return Response(orjson.dumps(answer), 207 if refused else 202, media_type=_JSON)
+
+
+async def cancel_message(request: Request) -> Response:
+    """Take back what still waits of a message."""
+    sender = await find_sender(request, "messages:send")
+    message_id = read_message_id(request.path_params["id"])
+    database = house_of(request).database
+    await cancel(database, sender.account_id, message_id)
+    async with database.hot() as connection:
+        recipients = await store.messages.read_recipients(connection, sender.account_id, message_id)
+    if not any(one.state == RecipientState.CANCELLED for one in recipients):
+        raise Conflict("It is too late to cancel: every recipient is settled, or being sent to right now.")
+    listed = [{"id": public_id("rcp", r.id), "email": r.address, "kind": r.kind, "state": r.state, "reason": r.reason} for r in recipients]
+    return Response(orjson.dumps({"id": public_id("msg", message_id), "recipients": listed}), media_type=_JSON)
+
+
+async def _submit_items(house: House, sender: Sender, items: list[Any], key: str | None) -> list[Receipt | RelayError]:
+    """The fate of each item, at its place."""
+    results: list[Receipt | RelayError | None] = []
+    submissions: list[Submission] = []
+    for place, item in enumerate(items):
+        try:
+            submissions.append(_read_item(item, f"{key}/{place}" if key is not None else None, house.settings.max_message_bytes))
+            results.append(None)
+        except RelayError as error:
+            results.append(error)
+        if place % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+    fates = iter(await house.intake.submit_all(sender, submissions))
+    return [next(fates) if result is None else result for result in results]
+
+
+def _read_item(item: Any, key: str | None, most_bytes: int) -> Submission:
+    try:
+        body = read_item(item)
+    except ValidationError as error:
+        raise _invalid(error) from error
+    key = body.idempotency_key or key
+    # The item has no bytes of its own in the body: its hash is of one way to write it.
+    body_hash = hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).digest() if key is not None else None
+    return draft_submission(body, idempotency_key=key, body_hash=body_hash, most_bytes=most_bytes)
+
+
+def _items(value: Any) -> list[Any]:
+    """The items of a batch, unread; the shape around them is checked here."""
+    errors: list[FieldError] = []
+    items: Any = None
+    if not isinstance(value, dict):
+        errors.append(FieldError("#", "wrong_type", "It must be an object."))
+    else:
+        errors += [FieldError("#", "unknown_field", "There is no field but `messages`.")] if value.keys() - {"messages"} else []
+        items = value.get("messages")
+        if not isinstance(items, list):
+            errors.append(FieldError("#/messages", "wrong_type" if "messages" in value else "missing", "It must be a list."))
+        elif not 1 <= len(items) <= MOST_BATCH_ITEMS:
+            errors.append(FieldError("#/messages", "too_many" if items else "too_few", f"It must have 1 to {MOST_BATCH_ITEMS} items."))
+    if errors:
+        raise refuse_fields(errors, of_message=False)
+    return list(items)
+
+
+def _invalid(error: ValidationError) -> RelayError:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return invalid_fields(found, of_message=True, marks=ADDRESS_MARKS)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    if len(given) > 2 and given[0] == given[-1] == '"':
+        given = given[1:-1]
+    if _IDEMPOTENCY_KEY.fullmatch(given) is None:
+        raise InvalidMessage("The Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return given
+
+
+def _accepted(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "id": public_id("msg", receipt.message_id),
+        "message_id": receipt.rfc_message_id,
+        "recipients": [
+            {"id": public_id("rcp", r.id), "email": r.address, "kind": r.kind, "state": r.state.value, "reason": r.reason}
+            for r in receipt.recipients
+        ],
+    }
+
+
+def _item_answer(result: Receipt | RelayError, request_id: str) -> dict[str, Any]:
+    if isinstance(result, RelayError):
+        return {"status": "refused", "problem": problem_of(result, request_id)}
+    return {"status": "accepted", **_accepted(result)}

@@ -1,0 +1,67 @@
+"""Pages: opaque cursors, bounded limits.
+
+A cursor is a place in one list, as base64url of a letter for the list and the sort key. It carries no account: every query names
+the caller's own, so that a cursor of somebody else is only a place in time. It may be kept and used again later.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from uuid import UUID
+
+from app.errors import FieldError, InvalidRequest
+from app.store.events import Cursor
+from app.store.ids import floor_of, milliseconds_of
+
+_EVENTS = b"e"
+_MESSAGES = b"m"
+# Ids outside of these years were not made here, and reckoning with their times could overflow.
+_SANE_MS = range(10**12, 10**14)
+
+
+def write_event_cursor(cursor: Cursor) -> str:
+    return _write(_EVENTS + int(cursor.xid).to_bytes(8, "big") + cursor.id.bytes)
+
+
+def read_event_cursor(text: str | None, name: str) -> Cursor | None:
+    if text is None:
+        return None
+    key = _read(text, _EVENTS, 24, name)
+    some_id = UUID(bytes=key[8:])
+    if some_id.int and milliseconds_of(some_id) not in _SANE_MS:
+        raise _no_cursor(name)
+    return Cursor(str(int.from_bytes(key[:8], "big")), some_id)
+
+
+def write_message_cursor(last: UUID) -> str:
+    return _write(_MESSAGES + last.bytes)
+
+
+def read_message_cursor(text: str | None, name: str) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, _MESSAGES, 16, name))
+
+
+def bound_of(at: datetime) -> UUID:
+    """The least id of a time; times before all ids are the beginning."""
+    return floor_of(max(at, datetime(1970, 1, 1, tzinfo=UTC)))
+
+
+def _write(key: bytes) -> str:
+    return base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+
+
+def _read(text: str, kind: bytes, length: int, name: str) -> bytes:
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise _no_cursor(name) from error
+    if key[:1] != kind or len(key) != length + 1:
+        raise _no_cursor(name)
+    return key[1:]
+
+
+def _no_cursor(name: str) -> InvalidRequest:
+    detail = "It is not a cursor of this list."
+    return InvalidRequest(detail, errors=[FieldError(f"?{name}", "invalid_cursor", detail)])

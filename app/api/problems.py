@@ -1,0 +1,226 @@
+"""Refusals as RFC 9457 problem documents: the one room where an exception becomes an answer.
+
+Every answer that is not a success is `application/problem+json` with a stable `code`; those about fields name each with a
+JSON Pointer (RFC 6901 §6), a query parameter as "?name". Nothing of the request's own text is repeated: it may be secret, hostile,
+or not even writable as UTF-8. What happened on our side is in the log, under the request id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, Unavailable
+from app.store.db import CONNECTION_ERRORS
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 50
+RETRY_AFTER_SECONDS = 2
+
+# code → title: what `type` leads to. The sentence for the case at hand is in `detail`.
+TITLES = {
+    "malformed_request": "The request cannot be read",
+    "unauthenticated": "The API key is missing or not valid",
+    "forbidden": "The API key does not allow this",
+    "sender_not_allowed": "The account may not send from this domain",
+    "not_found": "There is no such thing",
+    "method_not_allowed": "The path does not know this method",
+    "request_timeout": "The request body came too slowly",
+    "conflict": "The state of the thing does not allow this",
+    "message_too_large": "The message or request is too large",
+    "unsupported_media_type": "The request body is not plain application/json",
+    "invalid_message": "The message is not valid",
+    "invalid_request": "The request is not valid",
+    "throttled": "Too many requests",
+    "internal": "Something went wrong on our side",
+    "unavailable": "The relay cannot do this right now",
+}
+_CODES = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "message_too_large", 415: "unsupported_media_type"}
+_SENTENCES = {404: "There is nothing at this path.", 405: "This path does not know this method."}
+
+
+class FieldProblem(BaseModel):
+    """One wrong field."""
+
+    model_config = ConfigDict(extra="forbid")
+    pointer: str = Field(description='JSON Pointer into the body ("#/to/0/email"), or "?name" for a query parameter.')
+    code: str = Field(description="What is wrong, as a stable word.")
+    detail: str = Field(description="What is wrong, as a sentence.")
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "type": "/problems/invalid_message",
+                "title": "The message is not valid",
+                "status": 422,
+                "detail": "1 field is wrong.",
+                "code": "invalid_message",
+                "request_id": "req_5c1f6d0b9a3e47d2",
+                "errors": [{"pointer": "#/to/0/email", "code": "invalid_address", "detail": "The address has no @ sign."}],
+            }
+        },
+    )
+    type: str = Field(description="A reference to the description of the code.", json_schema_extra={"format": "uri-reference"})
+    title: str = Field(description="The code as a sentence; the same for every problem of that code.")
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str = Field(description="What is wrong in this case.")
+    code: str = Field(description="Stable name of the problem.", json_schema_extra={"enum": list(TITLES)})
+    request_id: str = Field(description="Quote it when you ask the operator; it is in the X-Request-Id header too.")
+    errors: list[FieldProblem] = Field(default=[], description="The fields that are wrong, when the problem is about fields.")
+
+
+def problem_of(error: RelayError, request_id: str) -> dict[str, Any]:
+    """The problem document of a refusal."""
+    return _document(error.http_status, error.code, error.message, request_id, error.errors)
+
+
+def answer_problem(error: RelayError, request_id: str) -> Response:
+    """A refusal as a whole answer."""
+    headers = {}
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="staffetta"'
+    if error.retry_after_seconds is not None or error.http_status == 503:
+        headers["Retry-After"] = str(error.retry_after_seconds or RETRY_AFTER_SECONDS)
+    return _answer(error.http_status, problem_of(error, request_id), headers)
+
+
+def answer_internal(request_id: str) -> Response:
+    """For what nobody foresaw."""
+    detail = "The request failed on our side; it was logged under its request id."
+    return _answer(500, _document(500, "internal", detail, request_id, ()), {})
+
+
+def invalid_fields(error: Sequence[ErrorDetails], *, of_message: bool, marks: frozenset[str] = frozenset()) -> RelayError:
+    """A refusal that points at what pydantic found wrong in a body. `marks` are steps of its paths that are not in the body."""
+    return refuse_fields([_field_error(one, marks) for one in error], of_message=of_message)
+
+
+def refuse_fields(errors: Sequence[FieldError], *, of_message: bool) -> RelayError:
+    number = len(errors)
+    detail = errors[0].detail if number == 1 else f"{number} fields are wrong."
+    if any(one.code == "too_large" for one in errors):
+        return MessageTooLarge(detail, errors=errors[:MOST_ERRORS])
+    kind = InvalidMessage if of_message else InvalidRequest
+    return kind(detail, errors=errors[:MOST_ERRORS])
+
+
+def pointer_to(path: Iterable[str | int]) -> str:
+    """A JSON Pointer as URI fragment. Steps can be keys of the client's making: bounded, and escaped to ASCII."""
+    steps = []
+    for step in path:
+        text = str(step)[:64].replace("~", "~0").replace("/", "~1")
+        steps.append(quote(text, safe="~!$&'()*+,;=:@", errors="replace"))
+    return "#" + "".join(f"/{step}" for step in steps)
+
+
+def install(app: FastAPI) -> None:
+    """Let every exception that a route, a dependency or the framework raises become a problem."""
+    app.add_exception_handler(RelayError, _relay_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
+    for kind in (*CONNECTION_ERRORS, DBAPIError, PoolTimeout):
+        app.add_exception_handler(kind, _database_error)
+
+
+def request_id_of(request: Request) -> str:
+    made: str = request.scope.get("request_id", "req_none")
+    return made
+
+
+async def _relay_error(request: Request, error: Any) -> Response:
+    return answer_problem(error, request_id_of(request))
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    status = error.status_code
+    code = _CODES.get(status, "malformed_request" if status < 500 else "internal")
+    # Our own sentences come with their status; the framework's are the bare phrase of the status and say nothing.
+    detail = _SENTENCES.get(status) or error.detail
+    return _answer(status, _document(status, code, detail, request_id_of(request), ()), dict(error.headers or {}))
+
+
+async def _parameter_error(request: Request, error: Any) -> Response:
+    errors = []
+    for one in error.errors():
+        place, *path = one["loc"]
+        if place == "path":  # an id that cannot be one is an id that is not there
+            return _answer(404, _document(404, "not_found", "There is no such thing.", request_id_of(request), ()), {})
+        pointer = f"?{path[0]}" if place == "query" and path else pointer_to(path)
+        errors.append(FieldError(pointer, _code_of(one["type"]), _sentence(one)))
+    return answer_problem(refuse_fields(errors, of_message=False), request_id_of(request))
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    # What the statement itself got wrong is our mistake and must be seen as one; all else is the database being away.
+    if isinstance(error, IntegrityError | ProgrammingError):
+        raise error
+    return answer_problem(Unavailable("The database is not reachable.", retry_after_seconds=RETRY_AFTER_SECONDS), request_id_of(request))
+
+
+def _field_error(one: ErrorDetails, marks: frozenset[str]) -> FieldError:
+    return FieldError(pointer_to(step for step in one["loc"] if step not in marks), _code_of(one["type"]), _sentence(one))
+
+
+_WORDS = {
+    "extra_forbidden": ("unknown_field", "There is no such field."),
+    "missing": ("missing", "The field is required."),
+    "string_type": ("wrong_type", "It must be a string."),
+    "string_unicode": ("invalid_text", "It contains half of a surrogate pair, which is no character."),
+    "list_type": ("wrong_type", "It must be a list."),
+    "dict_type": ("wrong_type", "It must be an object."),
+    "model_type": ("wrong_type", "It must be an object."),
+    "model_attributes_type": ("wrong_type", "It must be an object."),
+    "union_tag_invalid": ("wrong_type", "It has the wrong type."),
+    "union_tag_not_found": ("wrong_type", "It has the wrong type."),
+    "string_too_long": ("too_long", ""),
+    "string_too_short": ("too_short", ""),
+    "too_long": ("too_many", ""),
+    "too_short": ("too_few", ""),
+    "literal_error": ("unknown_value", ""),
+}
+_SAFE = re.compile(r"[\x20-\x7e]{1,300}")
+
+
+def _code_of(kind: str) -> str:
+    return _WORDS[kind][0] if kind in _WORDS else kind
+
+
+def _sentence(one: ErrorDetails | dict[str, Any]) -> str:
+    """Pydantic's own sentences name limits and choices, never the input; what is not plain ASCII is not trusted to be so."""
+    words = _WORDS.get(one["type"], ("", ""))[1] or f"{one['msg']}."
+    return words if _SAFE.fullmatch(words) else "The value is not valid."
+
+
+def _document(status: int, code: str, detail: str, request_id: str, errors: Sequence[FieldError]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": TITLES.get(code, TITLES["internal"]),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    if errors:
+        document["errors"] = [{"pointer": one.pointer, "code": one.code, "detail": one.detail} for one in errors]
+    return document
+
+
+def _answer(status: int, document: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(orjson.dumps(document), status, headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,115 @@
+"""All routes of the API, put into the application.
+
+Those that carry messages come first and are RawRoutes of the application itself: the router looks at them before all others.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api import domains, events, keys, message_body, message_status, messages, problems
+from app.api.door import Door, RawRoute
+from app.api.openapi import describe, json_body, refusals
+
+_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 503)
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 visible ASCII characters. A request with a known key and the same body gets the first one's answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
+_REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
+_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody)
+
+
+def mount(app: FastAPI) -> None:
+    """Routes, problems, the door and the document."""
+    _mount_sending(app)
+    for router in (message_status.router, events.router, domains.router, keys.router):
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(Door)
+    app.openapi = partial(_document, app)  # type: ignore[method-assign]
+
+
+def _mount_sending(app: FastAPI) -> None:
+    _mount_raw(
+        app,
+        "/v1/messages",
+        messages.create_message,
+        operation_id="sendMessage",
+        summary="Send a message",
+        tags=["messages"],
+        responses={202: _answer(message_body.AcceptedMessage, "It is committed.", message_body.ACCEPTED_EXAMPLE, _REPLAYED), **_SENDING},
+        openapi_extra={"parameters": [_KEY_PARAMETER], "requestBody": json_body(message_body.MessageBody, message_body.EXAMPLE)},
+    )
+    _mount_raw(
+        app,
+        "/v1/messages/batch",
+        messages.create_batch,
+        operation_id="sendBatch",
+        summary="Send up to 1,000 messages",
+        description="Each item is accepted or refused on its own, and its result stands at its place. With an `Idempotency-Key` K,"
+        " the item at place n has the key `K/n`, unless it brings its own.",
+        tags=["messages"],
+        responses={
+            202: _answer(message_body.BatchResult, "All items are committed.", None, {}),
+            207: {"model": message_body.BatchResult, "description": "Some items were refused, the others are committed."},
+            **_SENDING,
+        },
+        openapi_extra={
+            "parameters": [_KEY_PARAMETER],
+            "requestBody": json_body(message_body.BatchBody, {"messages": [message_body.EXAMPLE]}),
+        },
+    )
+    _mount_raw(
+        app,
+        "/v1/messages/{id}/cancel",
+        messages.cancel_message,
+        operation_id="cancelMessage",
+        summary="Take back what still waits of a message",
+        status_code=200,
+        tags=["messages"],
+        responses={
+            200: _answer(message_body.CancelledMessage, "What waited is cancelled.", None, {}),
+            **refusals(401, 403, 404, 409, 503),
+        },
+        openapi_extra={"parameters": [_ID_PARAMETER]},
+    )
+    _mount_raw(
+        app,
+        "/v1/keys",
+        keys.create_one,
+        operation_id="createKey",
+        summary="Make an API key",
+        status_code=201,
+        tags=["keys"],
+        responses={
+            201: _answer(keys.CreatedKey, "The key, for the only time.", None, {}),
+            **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+        },
+        openapi_extra={"requestBody": json_body(keys.KeyBody, keys.EXAMPLE)},
+    )
+
+
+def _mount_raw(app: FastAPI, path: str, endpoint: Any, **options: Any) -> None:
+    options.setdefault("status_code", 202)
+    app.router.add_api_route(path, endpoint, methods=["POST"], route_class_override=RawRoute, response_model=None, **options)
+
+
+def _answer(model: Any, description: str, example: Any, headers: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"model": model, "description": description, "headers": dict(headers)}
+    if example is not None:
+        answer["content"] = {"application/json": {"example": example}}
+    return answer
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = describe(app, _BODIES)
+    return app.openapi_schema

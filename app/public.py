@@ -1,0 +1,70 @@
+"""What everybody may ask, without a key: is it alive, is it ready.
+
+`/healthz` says that the process answers. `/readyz` says that it can do its work: PostgreSQL is reachable and has this release's
+schema. Valkey being away costs latency only, so it is told ("degraded") and does not make the server unready.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import asyncpg
+from alembic.script import ScriptDirectory
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from app.store.db import CONNECTION_ERRORS, Database
+from app.store.migrate import alembic_config
+
+router = APIRouter(tags=["health"])
+
+
+class Alive(BaseModel):
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    status: Annotated[Literal["ready", "degraded", "unready"], Field(description="`degraded` does its work, more slowly.")]
+    database: Literal["ok", "away", "wrong_schema"]
+    wakes: Annotated[Literal["ok", "away"], Field(description="Valkey or Redis.")]
+
+
+@router.get("/healthz", operation_id="getHealth", summary="Whether the process answers", response_model=Alive)
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get(
+    "/readyz",
+    operation_id="getReadiness",
+    summary="Whether the server can do its work",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "It cannot accept mail."}},
+)
+async def readyz(request: Request) -> JSONResponse:
+    house: Any = request.app.state.house
+    database = await _ask_database(house.database, _head(request))
+    wakes = "ok" if house.wakes.reachable else "away"
+    status = "unready" if database != "ok" else "ready" if wakes == "ok" else "degraded"
+    return JSONResponse({"status": status, "database": database, "wakes": wakes}, 503 if status == "unready" else 200)
+
+
+async def _ask_database(database: Database, head: str | None) -> str:
+    try:
+        async with database.hot() as connection:
+            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return "wrong_schema"
+    except CONNECTION_ERRORS:
+        return "away"
+    return "ok" if revision == head else "wrong_schema"
+
+
+def _head(request: Request) -> str | None:
+    """The newest migration of this release; read from its files once."""
+    state = request.app.state
+    if not hasattr(state, "schema_head"):
+        state.schema_head = ScriptDirectory.from_config(alembic_config("")).get_current_head()
+    head: str | None = state.schema_head
+    return head
