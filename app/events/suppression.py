@@ -1,16 +1,16 @@
 """Which event suppresses an address. Pure.
 
-Only a receiver's word that the mailbox or the domain does not exist (or is shut) suppresses. Being refused for policy says
-something about us or about the content, never about the address.
+Only a receiver's final word that the mailbox or the domain does not exist suppresses (mail.reply.ReplyClass.suppresses). Being refused
+for policy says something about us or about the content, never about the address.
 """
 
 from __future__ import annotations
 
-_SUPPRESSING = frozenset({"invalid_mailbox", "invalid_domain", "mailbox_disabled"})
+from app.mail.reply import ReplyClass
 
 
 def suppression_reason(event_type: str, reply_class: str | None) -> str | None:
     """The reason under which the address of this event is suppressed, or None."""
-    if event_type == "message.bounced" and reply_class in _SUPPRESSING:
+    if event_type == "message.bounced" and reply_class is not None and ReplyClass(reply_class).suppresses:
         return reply_class
     return None
