@@ -1,0 +1,171 @@
+"""Where mail for a domain goes: its hops in order, and the site they make up.
+
+With a smarthost everything goes there. Else the domain's MX records, the lower preference first, equals in an order that
+each worker draws for itself (RFC 5321 §5.1); without MX the domain's own address. A site is one receiving system: domains
+with the same set of MX hosts are one site, and so are all domains of the few receivers that give every customer host
+names of his own.
+
+    no such domain            550 5.1.2     the definite answers are permanent: they do not change while mail waits
+    null MX (RFC 7505)        550 5.1.10
+    no MX host has an address 550 5.4.4
+    only private addresses    550 5.4.6     loopback, private and special ones, and this server itself: a loop, or a
+                                            domain that wants no mail
+    SERVFAIL, timeout         450 4.4.3     everything else may be mended
+
+Routes are kept by domain for the shortest TTL met: on the hot path a route is a dict access. Which hop is tried, and what
+a failure means for the message, is `deliver`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.config import Settings
+from app.delivery.conversation import Hop
+from app.events.addresses import refusal_of
+from app.resolver import Found, Lack, Missing, Resolver
+
+MOST_ROUTES = 50_000
+MOST_HOSTS = 8  # of an MX set: some list fifty
+MOST_HOPS = 16
+LONGEST_SITE_NAME = 200
+
+# Receivers whose customers' MX names differ though the system behind them is one; by the end of the host name.
+_FAMILIES = (
+    (".google.com", "google.com"),
+    (".googlemail.com", "google.com"),
+    (".mail.protection.outlook.com", "outlook.com"),
+    (".mx.microsoft", "outlook.com"),
+    (".olc.protection.outlook.com", "outlook.com"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The hops to try in order, and the name of the site they are."""
+
+    site: str
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFailure:
+    """Why there is no route. `enhanced` is an RFC 3463 code."""
+
+    permanent: bool
+    enhanced: str
+    text: str
+
+
+class Router:
+    """Resolves and keeps routes. `seed` decides the order of equal MX hosts."""
+
+    def __init__(self, resolver: Resolver, settings: Settings, *, seed: int | None = None) -> None:
+        self._resolver = resolver
+        self._settings = settings
+        self._seed = random.getrandbits(64) if seed is None else seed
+        self._routes: dict[str, tuple[Route | RouteFailure, float]] = {}
+        self._smarthost = _smarthost_route(settings.smarthost) if settings.smarthost else None
+
+    async def resolve(self, domain: str) -> Route | RouteFailure:
+        """The route of a domain (lower-case A-labels)."""
+        if self._smarthost is not None:
+            return self._smarthost
+        kept = self._routes.get(domain)
+        if kept is not None and kept[1] > time.monotonic():
+            return kept[0]
+        route, expires_at = await self._look_up(domain)
+        self._routes.pop(domain, None)
+        self._routes[domain] = route, expires_at
+        if len(self._routes) > MOST_ROUTES:
+            del self._routes[next(iter(self._routes))]  # the one that was looked up longest ago
+        return route
+
+    async def _look_up(self, domain: str) -> tuple[Route | RouteFailure, float]:
+        answer = await self._resolver.mx(domain)
+        if isinstance(answer, Found):
+            records, site = answer.records, _site_of(host for _, host in answer.records)
+        elif answer.lack is Lack.NO_RECORDS:
+            records, site = ((0, domain),), domain  # RFC 5321 §5.1: the implicit MX
+        else:
+            return _failure_of(answer), answer.expires_at
+        if all(not host for _, host in records):
+            return RouteFailure(True, "5.1.10", f"{domain} accepts no mail (null MX)"), answer.expires_at
+        hosts = self._in_order(records)
+        if not hosts:
+            return RouteFailure(True, "5.4.6", f"the mail for {domain} leads back to this server"), answer.expires_at
+        answers = await asyncio.gather(*map(self._resolver.addresses, hosts))
+        expires_at = min(answer.expires_at, *(each.expires_at for each in answers))
+        hops = self._hops(zip(hosts, answers, strict=True))
+        return (Route(site, hops) if hops else _no_hop(domain, answers)), expires_at
+
+    def _in_order(self, records: Sequence[tuple[int, str]]) -> list[str]:
+        """Hosts to try. This server and what is not preferred to it are left out: they would send it back (RFC 5321 §5.1)."""
+        own = self._settings.helo_name.lower()
+        limit = min((preference for preference, host in records if host == own), default=None)
+        nearer = [record for record in records if record[1] and (limit is None or record[0] < limit)]
+        ranked = sorted(nearer, key=lambda record: (record[0], self._draw(record[1])))
+        return list(dict.fromkeys(host for _, host in ranked))[:MOST_HOSTS]
+
+    def _draw(self, host: str) -> bytes:
+        # The same for all domains of a site, so that they share connections; another one in each worker.
+        return hashlib.blake2b(f"{self._seed} {host}".encode(), digest_size=8).digest()
+
+    def _hops(self, answers: Iterable[tuple[str, Found[str] | Missing]]) -> tuple[Hop, ...]:
+        hops = [
+            Hop(host, address, self._settings.smtp_port)
+            for host, answer in answers
+            if isinstance(answer, Found)
+            for address in sorted(answer.records, key=lambda address: (":" in address, self._draw(address)))
+            if refusal_of(address, allow_private=self._settings.allow_private_next_hops) is None
+        ]
+        return tuple(hops[:MOST_HOPS])
+
+
+def _smarthost_route(smarthost: str) -> Route:
+    host, _, port = smarthost.rpartition(":")
+    host = host.strip("[]")
+    return Route(f"smarthost:{host}", (Hop(host, host, int(port)),))
+
+
+def _failure_of(answer: Missing) -> RouteFailure:
+    if answer.lack is Lack.NO_SUCH_DOMAIN:
+        return RouteFailure(True, "5.1.2", answer.text)
+    return RouteFailure(False, "4.4.3", answer.text)
+
+
+def _no_hop(domain: str, answers: Sequence[Found[str] | Missing]) -> RouteFailure:
+    failed = next((answer for answer in answers if isinstance(answer, Missing) and answer.lack is Lack.FAILED), None)
+    if failed is not None:
+        return _failure_of(failed)
+    if any(isinstance(answer, Found) for answer in answers):
+        return RouteFailure(True, "5.4.6", f"the mail servers of {domain} have no public address")
+    return RouteFailure(True, "5.4.4", f"no mail server of {domain} has an address")
+
+
+def _site_of(hosts: Iterable[str]) -> str:
+    """A name for a set of MX hosts, the same whatever their order: "(alt1|alt2).mx.example" by what they end with alike."""
+    names = sorted({host for host in hosts if host})
+    families = {family for name in names if (family := _family_of(name))}
+    if len(families) == 1 and all(_family_of(name) for name in names):
+        return families.pop()
+    if len(names) < 2:
+        return names[0] if names else ""
+    labels = [name.split(".") for name in names]
+    shared = 0
+    while all(len(parts) > shared + 1 for parts in labels) and len({parts[-shared - 1] for parts in labels}) == 1:
+        shared += 1
+    tail = "." + ".".join(labels[0][len(labels[0]) - shared :]) if shared else ""
+    heads = "|".join(".".join(parts[: len(parts) - shared]) for parts in labels)
+    if len(heads) + len(tail) > LONGEST_SITE_NAME:
+        heads = hashlib.blake2b(heads.encode(), digest_size=8).hexdigest()
+    return f"({heads}){tail}"
+
+
+def _family_of(host: str) -> str | None:
+    return next((family for end, family in _FAMILIES if host.endswith(end)), None)
