@@ -48,7 +48,7 @@ class Inbox:
         self.smtp_port, self.http_port = smtp_socket.getsockname()[1], http_socket.getsockname()[1]
         factory = smtp_factory(self.keep, max_message_bytes=self._max_message_bytes)
         self._smtp = await asyncio.get_running_loop().create_server(factory, sock=smtp_socket)
-        app = build_app(Shelf(self.keep, self._verifier, self.smtp_port))
+        app = build_app(Shelf(self.keep, self._verifier, smtp_port=self.smtp_port))
         config = uvicorn.Config(
             app, log_config=None, log_level=logging.WARNING, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,13 +13,17 @@ from app.inbox.keep import Keep, Kept
 from app.inbox.verdict import Signature, Verdict, Verifier, verdict_of
 
 
-@dataclass(frozen=True, slots=True)
 class Shelf:
-    keep: Keep
-    verifier: Verifier
-    smtp_port: int
-    # Few at a time: a page that nobody waits for any more must not hold up the receiving of mail.
-    opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """The messages of `keep` as they are looked at; the SMTP port is told on the page."""
+
+    def __init__(self, keep: Keep, verifier: Verifier, *, smtp_port: int) -> None:
+        self.keep = keep
+        self.smtp_port = smtp_port
+        self._verifier = verifier
+        # Few at a time: a page that nobody waits for any more must not hold up the receiving of mail.
+        self._opening = asyncio.Semaphore(2)
+        # The last one opened: its page, frame, tabs and images are asked for one after the other.
+        self._opened: tuple[str, Content] | None = None
 
     def find(self, request: Request) -> Kept:
         """The message that the path names, or 404."""
@@ -37,8 +40,12 @@ class Shelf:
 
     async def open(self, kept: Kept) -> Content:
         """The message taken apart, off the loop: a large one takes a second."""
-        async with self.opening:
-            return await asyncio.to_thread(lambda: open_content(self.raw(kept)))
+        async with self._opening:
+            if self._opened is not None and self._opened[0] == kept.id:
+                return self._opened[1]
+            content = await asyncio.to_thread(lambda: open_content(self.raw(kept)))
+            self._opened = (kept.id, content)
+            return content
 
     async def attachment(self, request: Request) -> Attachment:
         """The attachment that the path names, or 404."""
@@ -49,10 +56,10 @@ class Shelf:
         return content.attachments[number - 1]
 
     async def signatures(self, kept: Kept) -> tuple[Signature, ...]:
-        return await self.verifier.signatures(kept)
+        return await self._verifier.signatures(kept)
 
     async def with_verdicts(self, messages: Sequence[Kept]) -> list[tuple[Kept, Verdict]]:
-        signatures = await asyncio.gather(*(self.verifier.signatures(kept) for kept in messages))
+        signatures = await asyncio.gather(*(self._verifier.signatures(kept) for kept in messages))
         return [(kept, verdict_of(found)) for kept, found in zip(messages, signatures, strict=True)]
 
 
