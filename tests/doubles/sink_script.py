@@ -157,6 +157,7 @@ class Script:
     """Rules, and what they remember (times, greylists, the draw)."""
 
     def __init__(self, rules: Sequence[Rule] = (), *, seed: int = 0) -> None:
+        self.fault_names = [rule.fault.name for rule in rules]
         self._connection_rules = [rule for rule in rules if rule.fault.phase in _CONNECTION_PHASES]
         self._mail_rules = [rule for rule in rules if rule.fault.phase == "mail"]
         self._recipient_rules = [rule for rule in rules if rule.fault.phase not in _CONNECTION_PHASES and rule.fault.phase != "mail"]
