@@ -1,0 +1,158 @@
+"""What a remote host answered, and what kind of answer it is.
+
+A reply is a value: its code, its enhanced code (RFC 3463) and one line of text. `classify` tells by general rules what
+a refusal means. The order of the rules is the policy:
+
+    1. before RCPT no answer can be about the recipient
+    2. words that blame the sender, his host or his message
+    3. words about the recipient: full, disabled, unknown; about the domain; about the size
+    4. words of passing trouble
+    5. the enhanced code (the two that are never careless go first of all), then the code, by what the RFCs say of them
+
+Words go before codes because hosts choose words for people and codes by habit ("550 5.7.1 user unknown"). The sender's
+faults go before the recipient's because a wrong "unknown user" suppresses an address that is well. Whether to try
+again is not asked here: that is `delivery.retry`, which looks at the code's first digit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.mail.reply_words import BEFORE_RCPT, NOISE, ORDERED_WORDS
+
+LONGEST_TEXT = 1000
+
+
+class ReplyClass(StrEnum):
+    """What a reply that is not a yes means."""
+
+    INVALID_MAILBOX = "invalid_mailbox"  # there is no such mailbox
+    INVALID_DOMAIN = "invalid_domain"  # there is no such domain, or it takes no mail
+    MAILBOX_FULL = "mailbox_full"  # over quota
+    MAILBOX_DISABLED = "mailbox_disabled"  # it exists, and is locked, suspended or closed for now
+    TRANSIENT = "transient"  # passing trouble, of theirs or on the way: busy, unreachable, too fast
+    POLICY = "policy"  # this host, this sender or this content is not wanted, or broke a rule
+    TOO_LARGE = "too_large"  # the message is larger than they take
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether a final refusal of this kind says that the address is not worth another mail."""
+        return self in (ReplyClass.INVALID_MAILBOX, ReplyClass.INVALID_DOMAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One SMTP reply; a text of several lines is one line here. Code 0: the remote side gave none."""
+
+    code: int
+    enhanced: str | None
+    text: str
+
+    @property
+    def is_positive(self) -> bool:
+        return self.code // 100 == 2
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code // 100 == 5
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code) if self.code else "", self.enhanced or "", self.text) if part)
+
+
+_ENHANCED_START = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?=[\s:;,\-]|$)[\s:;,\-]*")
+_ENHANCED_ANYWHERE = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_CODE_ANYWHERE = re.compile(r"(?<![\d.\-/=\[])([245][0-5]\d)(?=[\s:\-]|$)")
+_PHASES_BEFORE_RCPT = frozenset(("connect", "tls", "greeting", "ehlo", "mail"))
+_CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+
+
+def parse_reply(code: int, text: str) -> Reply:
+    """A reply of its code and its text lines (joined by newlines, codes already taken off)."""
+    kept: list[str] = []
+    enhanced: str | None = None
+    for line in text.splitlines():
+        found = _ENHANCED_START.match(line)
+        # RFC 2034 §4: the enhanced code is repeated on every line.
+        if found is not None and (enhanced is None or found[1] == enhanced):
+            enhanced = found[1]
+            line = line[found.end() :]
+        kept.append(line)
+    return Reply(code, enhanced, _one_line(" ".join(kept)))
+
+
+def read_reply(text: str) -> Reply:
+    """A reply out of prose ("host mx said: 550 5.1.1 …"), as bounce messages quote it; code 0 if none is to be found."""
+    code = _CODE_ANYWHERE.search(text)
+    enhanced = _ENHANCED_ANYWHERE.search(text, code.end() if code is not None else 0) or _ENHANCED_ANYWHERE.search(text)
+    number = int(code[1]) if code is not None else 0
+    if enhanced is not None and not number:
+        number = int(enhanced[1][0]) * 100
+    return Reply(number, enhanced[1] if enhanced is not None else None, _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    text = _CONTROLS.sub(" ", text.encode("utf-8", "replace").decode()).strip()
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
+# RFC 3463 §3 and the registry that RFC 5248 opened: by subject and detail; a whole subject under detail None.
+_BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
+    (1, None): ReplyClass.POLICY,
+    (1, 1): ReplyClass.INVALID_MAILBOX,
+    (1, 2): ReplyClass.INVALID_DOMAIN,
+    (1, 3): ReplyClass.INVALID_MAILBOX,
+    (1, 6): ReplyClass.INVALID_MAILBOX,
+    (1, 9): ReplyClass.TRANSIENT,
+    (1, 10): ReplyClass.INVALID_DOMAIN,  # RFC 7505 §4.1: a null MX
+    (2, None): ReplyClass.POLICY,
+    (2, 1): ReplyClass.MAILBOX_DISABLED,
+    (2, 2): ReplyClass.MAILBOX_FULL,
+    (2, 3): ReplyClass.TOO_LARGE,
+    (3, None): ReplyClass.TRANSIENT,
+    (3, 2): ReplyClass.INVALID_DOMAIN,  # permanent: RFC 7504 §3, the host takes no mail
+    (3, 3): ReplyClass.POLICY,
+    (3, 4): ReplyClass.TOO_LARGE,
+    (4, None): ReplyClass.TRANSIENT,
+    (4, 4): ReplyClass.INVALID_DOMAIN,
+    (5, None): ReplyClass.POLICY,
+    (5, 3): ReplyClass.TRANSIENT,
+    (6, None): ReplyClass.POLICY,
+    (7, None): ReplyClass.POLICY,
+    (7, 13): ReplyClass.MAILBOX_DISABLED,
+    (7, 17): ReplyClass.INVALID_MAILBOX,  # RFC 7293 §10: the mailbox has another owner now
+    (7, 18): ReplyClass.INVALID_DOMAIN,
+}
+# Hosts choose these two with care: no words say it better.
+_SURE = frozenset(((2, 2), (3, 4)))
+
+
+def classify(reply: Reply, phase: str | None = None) -> ReplyClass:
+    """What a refusal means. `phase` is the command it answered ("connect" … "rcpt", "data", "dot"), if known."""
+    told = reply.text.lower()
+    words = NOISE.sub(lambda found: f" {found[1] or ''} ", told)
+    before_rcpt = phase in _PHASES_BEFORE_RCPT or (phase is None and BEFORE_RCPT.search(told) is not None)
+    if before_rcpt:
+        kind = _by_words(words)
+        passing = kind is ReplyClass.TRANSIENT or (kind is not ReplyClass.POLICY and not reply.is_permanent)
+        return ReplyClass.TRANSIENT if passing else ReplyClass.POLICY
+    if reply.enhanced is not None and tuple(map(int, reply.enhanced.split(".")[1:])) in _SURE:
+        return _by_code(reply)
+    return _by_words(words) or _by_code(reply)
+
+
+def _by_words(words: str) -> ReplyClass | None:
+    return next((ReplyClass(kind) for kind, pattern in ORDERED_WORDS if pattern.search(words)), None)
+
+
+def _by_code(reply: Reply) -> ReplyClass:
+    if reply.enhanced is not None:
+        digit, subject, detail = map(int, reply.enhanced.split("."))
+        kind = _BY_ENHANCED.get((subject, detail)) or _BY_ENHANCED.get((subject, None))
+        if kind is not None and (digit == 5 or kind is not ReplyClass.INVALID_DOMAIN):
+            return kind
+    if reply.code == 552:
+        return ReplyClass.MAILBOX_FULL  # RFC 5321 §4.2.3: exceeded storage allocation
+    return ReplyClass.POLICY if reply.is_permanent else ReplyClass.TRANSIENT

@@ -1,0 +1,137 @@
+"""The words in which hosts refuse mail, by what they mean; `reply` asks them in this order and takes the first that fits.
+
+Every pattern is a general turn of phrase, in lower case, met at more than one kind of host. Between two words of a phrase
+at most a few others may stand, so that no pattern takes long on any text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# Addresses and links name things that are not meant, and advice says what may be the matter in general.
+NOISE: Final = re.compile(
+    r"(?:for more information|to view our|to learn|learn more|for instructions|to request removal)\b[^.]*|i'm not going to try again.*"
+    r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*|https?://\S+|\[[\d.:a-f]+\]"
+)
+# What relays write of the moment at which they were refused, when that was before any recipient was named.
+BEFORE_RCPT: Final = re.compile(
+    r"in reply to (?:mail from|[eh]+lo|starttls)|after (?:mail from|ehlo|helo|initial connection|connect)|refused to talk to me"
+    r"|did not like our (?:mail|helo|ehlo)|my name was rejected"
+)
+
+_NOT = r"(?:not|n't|n’t)"
+_WHO = (
+    r"(?:users?|usernames?|recipients?(?: address(?:es)?)?|mailbox(?:es)?|e?-?mail (?:address|account|box)|accounts?|address(?:ee)?"
+    r"|alias|inbox|rcpt(?: to)?)"
+)
+_FEW = r"\W+(?:\S+\s+){0,5}?"
+_REFUSED = r"(?:rejected|refused|blocked|denied|banned|forbidden|not (?:be )?(?:accepted|allowed|permitted|authori[sz]ed))"
+_FAULTY = (
+    r"(?:reject|denied|refus|invalid|not (?:a )?valid|not exist|n't exist|not found|unknown|block|banned|verif|not allowed"
+    r"|not authori[sz]ed|unauthenticated)"
+)
+_MISSING = (
+    rf"(?:un-?known|not? found|{_NOT} (?:be )?(?:a )?(?:found|known|exist|valid|listed|recogni[sz]ed|local|registered|here|present)"
+    rf"|non-?existent|does ?(?:{_NOT}|no) (?:exist|have)|has no|undeliverable|no longer|has (?:moved|left|changed)"
+    r"|invalid|illegal|incorrect|wrong|unrout)"
+)
+_NO_SUCH = (
+    rf"(?:un-?known|no such|no valid|{_NOT} a (?:valid|known|local)|invalid|illegal|bad|non-?existent|unable to (?:find|verify|locate)"
+    r"|could not (?:find|verify)|cannot find|can't find|n't (?:have|find) (?:an?|the|this|that|any))"
+)
+_SHUT = (
+    r"(?:disabled|deactivated|inactive|suspended|locked|blocked|closed|frozen|expired|discontinued|dormant"
+    rf"|{_NOT} (?:been )?activ(?:e|ated))"
+)
+_FULL = r"(?:full|over ?quota|exceed(?:s|ed)?|over (?:the |its |his )?(?:limit|allocation|size))"
+
+# The sender is in a hurry, or the mail is in a circle: about neither address, and often said in the words of policy.
+_HURRY = (
+    r"receiving (?:mail|messages) (?:too quickly|at a rate)",
+    r"gr[ae]y-?\s?list",
+    r"too many (?:connections|recipients|sessions|concurrent|messages|mails)",
+    r"connection (?:rate|frequency|limit)|(?:daily|hourly|sending|relay) limit|excessive volume|quota for sending|sending quota",
+    r"mail loop|too many hops|exceeded \d+ hops|routing loop",
+)
+_POLICY = (
+    # the sender
+    rf"\bs(?:ender|ending|ource)\b.{{0,40}}{_FAULTY}",
+    r"(?:domain of|invalid|unknown|bad|blocked|unresolvable) sender|from: domain|mail from domain|invalid from|valid from\b|purported",
+    r"\bspf\b|\bdkim\b|\bdmarc\b|\barc\b|unauthenticated|not authenticated|authenticat(?:ion (?!required)|e)|auth failure",
+    # his host
+    r"reverse[ -]?(?:dns|lookup|mapping)|\brdns\b|\bptr\b|\bhelo\b|\behlo\b|fqdn|does not resolve|unverif[iy]able",
+    r"\brbl\b|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs|black ?list|block ?list|white ?list|allow ?list|listed (?:in|at|on|by)",
+    r"blocked|\bbl\d+\b|\bbanned\b|reputation|complaint|\babus",
+    rf"(?:ip|host|server|network|connection)s? (?:address )?(?:is |was |are |has been |you.re using |will )?{_REFUSED}",
+    r"client host|not accepting connections|access (?:is )?forbidden|server access|(?<!recipient address rejected: )access denied",
+    r"invalid ip\b|(?:your|sending|this|the|from) ip\b|ip (?:address )?(?:black|block|list|not)",
+    r"messages from\b.{0,60}\b(?:weren.t|not|temporarily)|unusual rate|rate limited because",
+    r"rela(?:y|ying) (?:access |is |was |not |mail )?(?:denied|prohibited|allowed|permitted)|mail relay|not a relay|open relay",
+    r"not (?:configured|permitted|allowed|able) to relay|unable to relay",
+    # his message
+    r"\bspam|\bube\b|\buce\b|\bvirus|malware|phish|unsolicited|\bjunk\b|bulk mail|suspicious",
+    rf"message (?:was |has been )?{_REFUSED}|attachment|header|compliant|content",
+    r"policy|policies|security|prohibited|not allowed|not authori[sz]ed|unauthori[sz]ed|violat",
+)
+_TOO_LARGE = (
+    r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
+    r"(?:size|limit) (?:is )?(?:exceeded|too (?:big|large))|too (?:big|large)|maximum (?:message |mail )?size|message size",
+    r"exceeds? (?:the )?(?:maximum|fixed|allowed|size|administrative)",
+)
+_MAILBOX_FULL = (
+    rf"(?:mail ?box|inbox|mail ?folder|mail ?drop|user|account|quota|storage|disk)\b.{{0,30}}\b{_FULL}\b",
+    r"over[ -]?quota|quota (?:is )?(?:full|exceeded|violat)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
+    r"(?:not enough|insufficient|no) (?:mailbox |user |disk )?(?:storage|space) (?:available |left )?(?:for|in|on) (?:user|mail|recip|th)",
+)
+_MAILBOX_DISABLED = (
+    rf"{_WHO}\b.{{0,60}}\b{_SHUT}\b",
+    rf"\b{_SHUT} (?:\w+ )?{_WHO}|disableduser|no longer (?:valid|active|in use|available|accepting|accepts)",
+)
+_INVALID_MAILBOX = (
+    rf"{_WHO}{_FEW}(?:is |was |are )?{_MISSING}",
+    rf"{_NO_SUCH} (?:or illegal |local |virtual |destination |email |e-mail )*{_WHO}",
+    r"no mailbox|no such (?:person|name|id)\b|(?:recip\w*|user|mailbox|address)\.?not\.?found|nosuchuser|unknown(?:user|recipient)",
+    r"does(?:n't| not) have an? \S* ?(?:account|mailbox)|no account by that name|no longer (?:on server|with|works|employed|here)",
+    r"recipient address rejected: (?:access denied|undeliverable|user)|address rejected(?!:)|unrout\w*able address|unroutable",
+    r"mailbox (?:is )?(?:currently )?unavailable|mailbox name not allowed|bad destination mailbox",
+    # Italian, French, Spanish, Portuguese, German
+    (
+        r"(?:utente|utilisateur|destinatar\w+|destinataire|empf\w*nger|benutzer|usu[aá]rio|adresse?|casella|boite)\b.{0,30}"
+        r"\b(?:sconosciut\w|inesistente|inconnue?|invalide|inexistente?|desconocid[oa]|desconhecid[oa]|unbekannt|nicht (?:gefunden|vorhanden)"
+        r"|non (?:esiste|trovat\w|valid\w)|no existe|n[ãa]o existe|existe pas)"
+    ),
+)
+_INVALID_DOMAIN = (
+    r"(?:host|domain)(?: name)?\W+(?:\S+\s+){0,3}?(?:unknown|not found|not exist|n't exist|invalid|not be (?:found|resolved))",
+    r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
+    r"mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
+    r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W*$",
+)
+# Rules of the dialogue; late, because hosts add them to the true reason ("user unknown 503 bad sequence").
+_DIALOGUE = (
+    r"(?:bad|improper|invalid|out of|wrong) (?:command )?sequence|sequence of commands|command (?:parameter )?not implemented",
+    r"syntax error|protocol (?:error|violation)|rfc ?\d{3,4}|authentication required",
+)
+_TRANSIENT = (
+    r"timed? ?out|timeout|try (?:again|later|re)|later\b|temporar|throttl|deferr|delayed|expired|queue too long",
+    r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
+    r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
+    r"(?:unable|able|failed|could not|couldn't|requests) to (?:connect|establish)",
+    r"system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:not available|unavailable|refuse)",
+)
+
+ORDERED_WORDS: Final = tuple(
+    (kind, re.compile("|".join(words)))
+    for kind, words in (
+        ("transient", _HURRY),
+        ("policy", _POLICY),
+        ("too_large", _TOO_LARGE),
+        ("mailbox_full", _MAILBOX_FULL),
+        ("mailbox_disabled", _MAILBOX_DISABLED),
+        ("invalid_mailbox", _INVALID_MAILBOX),
+        ("invalid_domain", _INVALID_DOMAIN),
+        ("policy", _DIALOGUE),
+        ("transient", _TRANSIENT),
+    )
+)
