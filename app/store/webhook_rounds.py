@@ -88,7 +88,8 @@ class Health:
     resume_at: datetime | None
 
 
-# Free is what nobody owns, or a worker whose lease is over or that is gone. The share keeps one worker from owning all.
+# Free is what nobody owns, or a worker whose lease is over or that is gone. The share keeps one worker from owning all: every
+# live worker runs a poster.
 _CLAIM = """
 WITH live AS MATERIALIZED (
     SELECT id FROM workers WHERE lease_until > now() AND NOT stopping

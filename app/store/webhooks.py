@@ -193,7 +193,7 @@ async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
         await connection.execute(
             text(
                 """
-                SELECT coalesce(sum((e.event_types IS NULL OR v.type = ANY (e.event_types))::int), 0)::int,
+                SELECT count(v.id) FILTER (WHERE e.event_types IS NULL OR v.type = ANY (e.event_types)),
                        min(v.id::text) FILTER (WHERE e.event_types IS NULL OR v.type = ANY (e.event_types)),
                        (SELECT count(*) FROM webhook_retries WHERE endpoint_id = e.id),
                        (SELECT min(due_at) FROM webhook_retries WHERE endpoint_id = e.id)
