@@ -3,61 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from typing import Any
 
 import pytest
 
-from app.delivery.transport import Connection, Conversation, Hop, Phase, Timeouts, opportunistic_context
+from app.delivery.transport import Phase
 from app.mail.envelope import Envelope
+from tests.delivery.talk import ENVELOPE, PLAIN_OFFER, WIRE, connected, conversed, scripted
 from tests.doubles.sink import DEFAULT_OFFER, Sink
-from tests.doubles.sink_cli import self_signed
-from tests.doubles.sink_script import Script
-
-WIRE = b"From: <a@sender.test>\r\nMessage-ID: <1@sender.test>\r\n\r\nHello.\r\n"
-ENVELOPE = Envelope("bounce+1@sender.test", "user@receiver.test", False)
-PATIENT = Timeouts()
-QUICK = Timeouts(greeting_seconds=0.4, command_seconds=0.4, data_seconds=0.4, block_seconds=0.4, dot_seconds=0.4, quit_seconds=0.2)
-SILENT = ("_never", "_skipped", "_stall", "banner_slow", "banner_drip")
-PLAIN_OFFER = tuple(word for word in DEFAULT_OFFER if word != "PIPELINING")
-CONTEXT = opportunistic_context()
-
-
-def scripted(*rules: dict[str, Any], **options: Any) -> Sink:
-    return Sink(Script.parse({"rules": rules}), **options)
-
-
-def times_for(sink: Sink) -> Timeouts:
-    """Short ones only where the server keeps silent: a busy machine must not look like one."""
-    return QUICK if any(name.endswith(SILENT) for name in sink.script.fault_names) else PATIENT
-
-
-async def opened(sink: Sink, *, tls: str = "opportunistic", context: ssl.SSLContext = CONTEXT) -> Connection | Conversation:
-    hop = Hop("sink.test", "127.0.0.1", sink.port)
-    return await Connection.open(hop, helo_name="relay.test", tls_context=context, timeouts=times_for(sink), tls=tls)
-
-
-async def connected(sink: Sink, **options: Any) -> Connection:
-    connection = await opened(sink, **options)
-    assert isinstance(connection, Connection), connection
-    return connection
-
-
-async def conversed(
-    sink: Sink, *, envelope: Envelope = ENVELOPE, wire: bytes = WIRE, may_send: bool = True
-) -> tuple[Conversation, Connection]:
-    connection = await connected(sink)
-    conversation = await connection.converse(envelope, wire, may_send_dot=lambda: may_send)
-    return conversation, connection
-
-
-async def failed_opening(*rules: dict[str, Any], **options: Any) -> Conversation:
-    async with scripted(*rules, **options) as sink:
-        conversation = await opened(sink)
-        assert isinstance(conversation, Conversation)
-        assert not conversation.accepted
-        assert not conversation.dot_sent
-        return conversation
 
 
 @pytest.fixture(params=[DEFAULT_OFFER, PLAIN_OFFER], ids=["pipelined", "one by one"])
@@ -355,103 +307,3 @@ class TestRightToSend:
             await connection.converse(ENVELOPE, WIRE, may_send_dot=may_send)
             await connection.close()
         assert asked == [4]  # EHLO, MAIL, RCPT, DATA were heard
-
-
-class TestOpening:
-    @pytest.mark.parametrize(
-        ("fault", "phase", "code"),
-        [
-            ("banner_421", Phase.GREETING, 421),
-            ("banner_450", Phase.GREETING, 450),
-            ("banner_554", Phase.GREETING, 554),
-            ("ehlo_421", Phase.EHLO, 421),
-            ("ehlo_550", Phase.EHLO, 550),
-            ("connect_close", Phase.GREETING, None),
-            ("connect_reset", Phase.GREETING, None),
-            ("banner_never", Phase.GREETING, None),
-            ("banner_slow", Phase.GREETING, None),
-            ("banner_drip", Phase.GREETING, None),
-            ("banner_garbage", Phase.GREETING, None),
-            ("ehlo_drop", Phase.EHLO, None),
-        ],
-    )
-    async def test_a_failed_opening_is_a_conversation(self, fault: str, phase: Phase, code: int | None) -> None:
-        conversation = await failed_opening({"fault": fault})
-        assert (conversation.phase, conversation.reply and conversation.reply.code) == (phase, code)
-        assert (conversation.error is None) == (code is not None)
-
-    async def test_nobody_listens(self) -> None:
-        async with Sink() as sink:
-            port = sink.port
-        conversation = await Connection.open(
-            Hop("sink.test", "127.0.0.1", port), helo_name="relay.test", tls_context=CONTEXT, timeouts=PATIENT
-        )
-        assert isinstance(conversation, Conversation)
-        assert (conversation.phase, conversation.reply) == (Phase.CONNECT, None)
-        assert conversation.error
-
-    async def test_helo_serves_where_ehlo_is_unknown(self) -> None:
-        async with scripted({"fault": "ehlo_502"}) as sink:
-            conversation, connection = await conversed(sink)
-            await connection.close()
-        assert conversation.accepted
-        assert sink.lines[:3] == [b"EHLO relay.test", b"HELO relay.test", b"MAIL FROM:<bounce+1@sender.test>"]
-
-    async def test_the_source_address_is_used(self) -> None:
-        async with Sink() as sink:
-            connection = await Connection.open(
-                Hop("sink.test", "127.0.0.1", sink.port, "127.0.0.9"), helo_name="relay.test", tls_context=CONTEXT, timeouts=PATIENT
-            )
-            assert isinstance(connection, Connection)
-            (receiver,) = sink.open
-            assert receiver.peer == "127.0.0.9"
-            await connection.close()
-
-
-class TestTls:
-    OFFER = (*DEFAULT_OFFER, "STARTTLS")
-
-    async def test_it_is_used_when_offered(self) -> None:
-        async with Sink(offer=self.OFFER, tls=self_signed()) as sink:
-            conversation, connection = await conversed(sink, wire=WIRE + (b"x" * 70 + b"\r\n") * 20_000)
-            again = await connection.converse(ENVELOPE, WIRE, may_send_dot=lambda: True)
-            await connection.close()
-        assert conversation.accepted
-        assert again.accepted
-        assert (conversation.tls or "").startswith("TLSv1.3 ")
-        assert sink.lines[:3] == [b"EHLO relay.test", b"STARTTLS", b"EHLO relay.test"]
-
-    @pytest.mark.parametrize("fault", ["starttls_broken", "starttls_drop"])
-    async def test_a_broken_handshake_asks_for_the_clear(self, fault: str) -> None:
-        async with scripted({"fault": fault}, offer=self.OFFER, tls=self_signed()) as sink:
-            broken = await opened(sink)
-            assert isinstance(broken, Conversation)
-            assert broken.tls_broken
-            connection = await connected(sink, tls="never")
-            conversation = await connection.converse(ENVELOPE, WIRE, may_send_dot=lambda: True)
-            await connection.close()
-        assert conversation.accepted
-        assert conversation.tls is None
-
-    async def test_refused_tls_goes_on_in_the_clear_unless_required(self) -> None:
-        async with scripted({"fault": "starttls_454"}, offer=self.OFFER, tls=self_signed()) as sink:
-            conversation, connection = await conversed(sink)
-            await connection.close()
-            required = await opened(sink, tls="required")
-        assert conversation.accepted
-        assert conversation.tls is None
-        assert isinstance(required, Conversation)
-        assert (required.phase, required.reply and required.reply.code, required.tls_broken) == (Phase.TLS, 454, False)
-
-    async def test_required_but_not_offered(self) -> None:
-        async with Sink() as sink:
-            conversation = await opened(sink, tls="required")
-        assert isinstance(conversation, Conversation)
-        assert (conversation.phase, conversation.reply) == (Phase.TLS, None)
-
-    async def test_a_certificate_that_the_context_does_not_trust_is_refused(self) -> None:
-        async with Sink(offer=self.OFFER, tls=self_signed()) as sink:
-            conversation = await opened(sink, tls="required", context=ssl.create_default_context())
-        assert isinstance(conversation, Conversation)
-        assert conversation.tls_broken
-        assert "certificate" in (conversation.error or "")
