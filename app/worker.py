@@ -7,6 +7,7 @@ Crons only wake chores; each chore's last run is kept in PostgreSQL, and one tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import ssl
@@ -22,6 +23,7 @@ from app import log, store
 from app.accounts.domains import DomainBook
 from app.config import Settings
 from app.delivery.drain import Drain
+from app.delivery.lease import Lease
 from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
 from app.jobs import Wakes
@@ -107,6 +109,26 @@ async def _host_arq(database: store.db.Database, settings: Settings) -> None:
         await asyncio.sleep(wait)
 
 
+async def _post_webhooks(
+    database: store.db.Database, keyring: Keyring, settings: Settings, lease: Lease, stop: asyncio.Event, woken: asyncio.Event
+) -> None:
+    """Post under the worker's id; a worker that was given up goes on under its new one."""
+    while not stop.is_set():
+        worker_id = await lease.begun()
+        over = asyncio.Event()
+        poster = WebhookPoster(database, keyring, settings, worker_id)
+        posting = asyncio.create_task(poster.run(over, woken))
+        while not stop.is_set() and not posting.done() and lease.worker_id == worker_id:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 1.0)
+        over.set()
+        try:
+            await posting
+        except Exception as error:
+            log.loop_failed("webhooks", error)
+            await asyncio.sleep(1)
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Everything a worker does, until `stop`."""
     database = store.db.Database(settings.database_url, hot_connections=8)
@@ -123,9 +145,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     drain = Drain(
         database, settings, domains=domains, keyring=keyring, router=router, wakes=wakes, tls_context=tls_context, events_woken=events_woken
     )
-    poster = WebhookPoster(database, keyring, settings, drain.lease)
     draining = asyncio.create_task(drain.run(), name="drain")
-    posting = asyncio.create_task(poster.run(stop, events_woken), name="webhooks")
+    posting = asyncio.create_task(_post_webhooks(database, keyring, settings, drain.lease, stop, events_woken), name="webhooks")
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
         asyncio.create_task(_watch_chores(database, settings), name="chores"),

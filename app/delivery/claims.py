@@ -22,6 +22,7 @@ from typing import Any
 
 from app import log, store
 from app.config import Settings
+from app.delivery.lanes import BULK, TRANSACTIONAL
 from app.delivery.lease import Lease
 from app.jobs import Wakes
 from app.store.queue import FIRST_SHARE, SUSPECT_SITE, UNKNOWN_SITE, Ask, Claimed, Share
@@ -32,6 +33,7 @@ _OVERLAP = timedelta(seconds=1)
 _ASKS_PER_CLAIM = 256
 _ROWS_PER_CLAIM = 400
 _LANE_TARGET = 100
+LOW = 50
 _SURVEY_SHARES = 5000
 _SURVEY_REST = 20  # a survey may use a twentieth of one connection's time
 _REWIND_SECONDS = 10.0
@@ -71,6 +73,7 @@ class Claims:
         self._survey_due = 0.0
         self._next_suspect = 0.0
         self._full_since: dict[int, float] = {}
+        self._blocked = False
         self.stopped = False
 
     def tell(self, shares: Iterable[Share], *, rewind: bool = False) -> None:
@@ -87,10 +90,15 @@ class Claims:
             self._hungry[share.site_id] = None
         self._something.set()
 
-    def want(self, site_id: int) -> None:
-        """The buffer of a site is getting low."""
-        if site_id in self._known:
+    def want(self, site_id: int, buffered: int) -> None:
+        """A job was taken from a lane of a site; asked for each, so it does next to nothing."""
+        if buffered <= LOW and site_id in self._known and site_id not in self._hungry:
             self._hungry[site_id] = None
+            self._something.set()
+
+    def room_made(self) -> None:
+        """Recipients have left our hands."""
+        if self._blocked and self._has_room(BULK):
             self._something.set()
 
     async def run(self) -> None:
@@ -110,11 +118,7 @@ class Claims:
             await self._survey()
         if not asks:
             self._something.clear()
-            if self._hungry and self._has_room(1):
-                self._something.set()
             await _wait(self._something, self._pause())
-            if self._hungry and not self._has_room(1):
-                await asyncio.sleep(0.002)
 
     def _pause(self) -> float:
         """Until the next look; shorter while nobody can wake us."""
@@ -129,13 +133,15 @@ class Claims:
     def _plan(self) -> list[Ask]:
         if self._wants_suspect():
             suspects = self._known[SUSPECT_SITE]
-            if self._in_hand() or not suspects:
+            if self._in_hand():
+                self._blocked = True
                 return []
             lane_class, account_id = next(iter(suspects))
             self._next_suspect = time.monotonic() + 1.0
             return [Ask(Share(SUSPECT_SITE, lane_class, account_id), EPOCH, 1)]
         asks: list[Ask] = []
         rows = 0
+        self._blocked = False
         for site_id in list(self._hungry):
             if len(asks) >= _ASKS_PER_CLAIM or rows >= _ROWS_PER_CLAIM:
                 break
@@ -163,13 +169,14 @@ class Claims:
         if not known:
             return []
         asks: list[Ask] = []
-        for lane_class in (0, 1):
+        for lane_class in (TRANSACTIONAL, BULK):
             shares = [key for key in known if key[0] == lane_class]
             room = _LANE_TARGET - self._buffered(site_id, lane_class)
-            if not shares or room < _LANE_TARGET // 2:
+            if not shares or room < _LANE_TARGET - LOW:
                 continue
             if not self._has_room(lane_class):
                 self._hungry[site_id] = None
+                self._blocked = True
                 continue
             take = max(1, -(-room // len(shares)))
             for key in shares[:room]:

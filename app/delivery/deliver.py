@@ -52,7 +52,7 @@ class Deliveries:
         router: Router,
         connections: Connections,
         settler: Settler,
-        want: Callable[[int], None],
+        want: Callable[[int, int], None],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -120,7 +120,7 @@ class Deliveries:
         return max(1, self._settings.connections_per_site // slots)
 
     def _start(self, site: Site) -> None:
-        if site.busy >= self._limit_of(site) or site.busy >= site.busy + site.buffered:
+        if not site.buffered or site.busy >= self._limit_of(site):
             return
         if self.conversing >= self._settings.worker_connections:
             self._waiting[site.id] = None
@@ -137,7 +137,7 @@ class Deliveries:
         """Deliver the site's jobs one after the other, as long as it has any."""
         try:
             while site.busy <= self._limit_of(site) and (job := site.pop()) is not None:
-                self._want(site.id)
+                self._want(site.id, site.lanes[job.claimed.lane_class].count)
                 await self._deliver_safely(job)
                 if self._waiting and self.conversing >= self._settings.worker_connections and next(iter(self._waiting)) != site.id:
                     break

@@ -238,9 +238,10 @@ class Drain:
 
     def _on_settled(self, count: int) -> None:
         self._deliveries.settled(count)
+        self._claims.room_made()
 
-    def _on_want(self, site_id: int) -> None:
-        self._claims.want(site_id)
+    def _on_want(self, site_id: int, buffered: int) -> None:
+        self._claims.want(site_id, buffered)
 
 
 async def _for_ever(name: str, loop: Coroutine[Any, Any, None]) -> None:

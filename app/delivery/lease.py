@@ -41,6 +41,7 @@ class Lease:
         self.live: list[LiveWorker] = []
         self.slots: dict[int, int] = {}
         self._deadline = 0.0
+        self._begun = asyncio.Event()
 
     def holds(self, owner: int) -> bool:
         """Whether rows claimed under `owner` are still ours to send: asked right before a final dot."""
@@ -67,7 +68,13 @@ class Lease:
             self.worker_id = await store.workers.register_worker(connection, self._name, self._settings.lease_seconds)
             await self._look_around(connection)
         self._deadline = sent + self._settings.lease_seconds
+        self._begun.set()
         log.worker_started(self.worker_id, self._name)
+
+    async def begun(self) -> int:
+        """The worker's id, when it has one."""
+        await self._begun.wait()
+        return self.worker_id
 
     async def keep(self) -> None:
         """Renew for ever; a database that is away is tried again soon."""

@@ -22,7 +22,7 @@ async def take_chore(connection: AsyncConnection, name: str, every: timedelta) -
     taken = await connection.execute(
         text(
             "INSERT INTO chores (name, last_run_at) VALUES (:name, now())"
-            " ON CONFLICT (name) DO UPDATE SET last_run_at = now() WHERE chores.last_run_at < now() - :every * 0.95"
+            " ON CONFLICT (name) DO UPDATE SET last_run_at = now() WHERE chores.last_run_at < now() - 0.95 * CAST(:every AS interval)"
             " RETURNING name"
         ),
         {"name": name, "every": every},
