@@ -15,6 +15,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.api.door import header_of
 from app.errors import MalformedRequest, MessageTooLarge, Unavailable
 
 SILENCE_SECONDS = 20.0
@@ -35,12 +36,12 @@ async def read_json(request: Request, most_bytes: int) -> tuple[Any, bytes]:
 
 async def read_body(request: Request, most_bytes: int) -> bytes:
     """The body as it came. 415 unless it is declared as plain JSON, 413 beyond `most_bytes`, 408 when it stops coming."""
-    headers = request.headers
-    if headers.get("content-type") != "application/json":
-        _check_content_type(headers.get("content-type"))
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    content_type = header_of(request, b"content-type")
+    if content_type != "application/json":
+        _check_content_type(content_type)
+    if (header_of(request, b"content-encoding") or "identity").lower() != "identity":
         raise HTTPException(415, "Compressed request bodies are not accepted; send the JSON as it is.")
-    declared = headers.get("content-length", "")
+    declared = header_of(request, b"content-length") or ""
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
         raise _too_large(most_bytes)
     first = await _receive(request)

@@ -100,8 +100,8 @@ def _check_texts(body: MessageBody, faults: _Faults) -> None:
     if body.html is None and body.text is None:
         faults.add((), "missing", "The message has neither html nor text.")
     for field, text in (("html", body.html), ("text", body.text)):
-        if text is not None and _NOT_TEXT.search(text) is not None:
-            faults.add((field,), "invalid_text", "It contains a control character that is not part of a text.")
+        if text is not None and "\0" in text:  # RFC 5322 §3.5; what else programs do not show is encoded, and harmless
+            faults.add((field,), "invalid_text", "It contains a NUL character.")
 
 
 def _check_labels(body: MessageBody, faults: _Faults) -> None:

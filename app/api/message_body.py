@@ -80,25 +80,35 @@ class MessageBody(_Body):
 
     model_config = ConfigDict(extra="forbid", strict=True, title="Message")
     from_: Annotated[One, Field(alias="from", description="Who it is from; the domain must be one of the account's.")]
-    to: Annotated[Many, Field(description="Recipients named in To.")] = []
-    cc: Annotated[Many, Field(description="Recipients named in Cc.")] = []
-    bcc: Annotated[Many, Field(description="Recipients that are named nowhere.")] = []
-    reply_to: Annotated[Many, Field(description="Where answers go.")] = []
+    to: Annotated[Many, Field(description="Recipients named in To.", default_factory=list)]
+    cc: Annotated[Many, Field(description="Recipients named in Cc.", default_factory=list)]
+    bcc: Annotated[Many, Field(description="Recipients that are named nowhere.", default_factory=list)]
+    reply_to: Annotated[Many, Field(description="Where answers go.", default_factory=list)]
     subject: Annotated[str, Field(max_length=20_000)]
     html: Annotated[str | None, Field(description="The HTML body.")] = None
     text: Annotated[str | None, Field(description="The plain text body.")] = None
-    attachments: Annotated[list[AttachmentBody], Field(max_length=100, fail_fast=True)] = []
+    attachments: Annotated[list[AttachmentBody], Field(max_length=100, fail_fast=True, default_factory=list)]
     headers: Annotated[
         dict[str, Annotated[str, Field(max_length=10_000)]],
-        Field(max_length=100, description="Further header fields; those that the relay or other fields of this body write are refused."),
-    ] = {}
+        Field(
+            max_length=100,
+            description="Further header fields; those that the relay or other fields of this body write are refused.",
+            default_factory=dict,
+        ),
+    ]
     tags: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=10, description="Words to find and count messages by.")
-    ] = []
+        list[Annotated[str, Field(min_length=1, max_length=64)]],
+        Field(max_length=10, description="Words to find and count messages by.", default_factory=list),
+    ]
     metadata: Annotated[
         dict[str, str],
-        Field(max_length=20, description="Your own facts, given back with every event; 4 KB together, not sent in the mail."),
-    ] = {}
+        # Defaults are made, not copied: pydantic copies a mutable one deeply for every message.
+        Field(
+            max_length=20,
+            description="Your own facts, given back with every event; 4 KB together, not sent in the mail.",
+            default_factory=dict,
+        ),
+    ]
     stream: Annotated[Stream, Field(description="The kind of mail: bulk never delays transactional.")] = "transactional"
     send_at: Annotated[DateTime | None, Field(description="Not before this time (RFC 3339 with offset), at most 366 days ahead.")] = None
     expires_at: Annotated[DateTime | None, Field(description="Give up after this time (RFC 3339 with offset).")] = None

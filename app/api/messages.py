@@ -20,7 +20,7 @@ from starlette.responses import Response
 from app import store
 from app.accounts.credentials import Sender
 from app.api.body import read_json
-from app.api.door import House, find_sender, house_of
+from app.api.door import House, find_sender, header_of, house_of
 from app.api.drafting import draft_submission
 from app.api.message_body import ADDRESS_MARKS, MOST_BATCH_ITEMS, read_item, read_message
 from app.api.message_status import read_message_id
@@ -137,7 +137,7 @@ def _invalid(error: ValidationError) -> RelayError:
 
 
 def _idempotency_key(request: Request) -> str | None:
-    given = request.headers.get("idempotency-key")
+    given = header_of(request, b"idempotency-key")
     if given is None:
         return None
     if len(given) > 2 and given[0] == given[-1] == '"':
