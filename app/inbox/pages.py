@@ -32,7 +32,10 @@ _SOURCE_BYTES = 512 * 1024
 _TABS = ("html", "text", "headers", "source", "attachments")
 # Types that a browser only ever draws; SVG is a document and stays a download.
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"})
-_FRAME_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src {images}; font-src data:; frame-ancestors 'self'"
+_FRAME_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src {images}; font-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
 
 
 def _size(size_bytes: int) -> str:
@@ -102,7 +105,7 @@ async def show_frame(request: Request) -> Response:
         "Content-Security-Policy": _FRAME_POLICY.format(images=images),
         "X-DNS-Prefetch-Control": "off",  # looking up the sender's hosts tells him as much as an image would
     }
-    return HTMLResponse(_with_inline_images(content, kept.id), headers=headers)
+    return HTMLResponse(_framed_html(content, kept.id), headers=headers)
 
 
 async def show_inline_image(request: Request) -> Response:
@@ -146,14 +149,19 @@ def _tab_values(raw: bytes, content: Content, tab: str) -> dict[str, Any]:
     }
 
 
-def _with_inline_images(content: Content, message_id: str) -> str:
-    """The HTML with its cid: addresses (RFC 2392) pointing to the images that came with it."""
+def _framed_html(content: Content, message_id: str) -> str:
+    """The HTML with its cid: addresses (RFC 2392) pointing to the images that came with it, and without links and frames.
+
+    The policy forbids to load them, but Chromium opens the connection for <link rel=preconnect> and for an <iframe>
+    before it asks the policy, and a connection tells the sender that he is read.
+    """
     places = {
         attachment.content_id: f"/messages/{message_id}/inline/{attachment.number}"
         for attachment in content.attachments
         if attachment.content_id and attachment.content_type in _IMAGES
     }
-    return re.sub(r"cid:([^\s\"'<>)]+)", lambda found: places.get(unquote(found[1]), found[0]), content.html or "", flags=re.IGNORECASE)
+    html = re.sub(r"<(link|i?frame|object|embed)(?=[\s/>])", r"<no-\1", content.html or "", flags=re.IGNORECASE)
+    return re.sub(r"cid:([^\s\"'<>)]+)", lambda found: places.get(unquote(found[1]), found[0]), html, flags=re.IGNORECASE)
 
 
 def _page(template: str, **values: Any) -> HTMLResponse:

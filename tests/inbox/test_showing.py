@@ -73,6 +73,15 @@ async def test_html_is_a_sandboxed_document_with_its_own_images_only(inbox: Clie
     assert "img-src * data:;" in asked.headers["content-security-policy"]
 
 
+async def test_a_frame_has_nothing_that_opens_a_connection(inbox: Client) -> None:
+    await inbox.send(b"Content-Type: text/html\r\n\r\n<LINK rel=preconnect href=https://x.test><link/rel=icon><IFRAME\nsrc=x><linked>")
+    opened = await inbox.newest()
+    assert "<link" in opened["html"]
+    frame = await inbox.get(f"/messages/{opened['id']}/frame")
+    assert frame.text.strip() == "<no-LINK rel=preconnect href=https://x.test><no-link/rel=icon><no-IFRAME\nsrc=x><linked>"
+    assert frame.headers["x-dns-prefetch-control"] == "off"
+
+
 async def test_a_list_is_newest_first_bounded_and_filtered(inbox: Client) -> None:
     for number in range(6):
         await inbox.send(f"Subject: {number}\r\n\r\n".encode(), to=["Jane@example.net"] if number % 2 else ["bob@example.net"])
