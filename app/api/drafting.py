@@ -24,6 +24,7 @@ from app.mail.header import check_text
 
 _MOST_METADATA_BYTES = 4096
 _MEDIA_TYPE = re.compile(r'[\w!#$&^.+\-]{1,127}/[\w!#$&^.+\-]{1,127}(?: *; *[\w.*\-]+=(?:[\w!#$&^.+\-/:]+|"[ !#-\[\]-~]*"))*', re.ASCII)
+_HALF_A_PAIR = "It contains half of a surrogate pair, which is no character."
 _CONTENT_ID = re.compile(r"<?[!-;=?-~]{1,200}>?")
 # Not in a text at all: NUL and the controls that no program shows; tab and line ends are text.
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -100,8 +101,12 @@ def _check_texts(body: MessageBody, faults: _Faults) -> None:
     if body.html is None and body.text is None:
         faults.add((), "missing", "The message has neither html nor text.")
     for field, text in (("html", body.html), ("text", body.text)):
-        if text is not None and "\0" in text:  # RFC 5322 §3.5; what else programs do not show is encoded, and harmless
+        if text is None:
+            continue
+        if "\0" in text:  # RFC 5322 §3.5; what else programs do not show is encoded, and harmless
             faults.add((field,), "invalid_text", "It contains a NUL character.")
+        if not _is_encodable(text):
+            faults.add((field,), "invalid_text", _HALF_A_PAIR)
 
 
 def _check_labels(body: MessageBody, faults: _Faults) -> None:
@@ -109,10 +114,23 @@ def _check_labels(body: MessageBody, faults: _Faults) -> None:
         faults.trap("invalid_text", ("tags", place), check_text, tag, "tag")
     for name, value in body.metadata.items():
         faults.trap("invalid_text", ("metadata", name), check_text, name, "name")
-        if _NOT_TEXT.search(value) is not None:
+        if not _is_encodable(value):
+            faults.add(("metadata", name), "invalid_text", _HALF_A_PAIR)
+        elif _NOT_TEXT.search(value) is not None:
             faults.add(("metadata", name), "invalid_text", "It contains a control character that is not part of a text.")
-    if sum(len(name.encode("utf-8", "replace")) + len(value.encode()) for name, value in body.metadata.items()) > _MOST_METADATA_BYTES:
+    if sum(len((name + value).encode("utf-8", "replace")) for name, value in body.metadata.items()) > _MOST_METADATA_BYTES:
         faults.add(("metadata",), "too_long", f"The metadata has more than {_MOST_METADATA_BYTES} bytes together.")
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether there is no half of a surrogate pair in it: JSON's escapes can write one."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_files(given: list[AttachmentBody], faults: _Faults, most_bytes: int) -> tuple[Attachment, ...]:

@@ -140,7 +140,7 @@ def _idempotency_key(request: Request) -> str | None:
     given = header_of(request, b"idempotency-key")
     if given is None:
         return None
-    if len(given) > 2 and given[0] == given[-1] == '"':
+    if len(given) >= 2 and given[0] == given[-1] == '"':
         given = given[1:-1]
     if _IDEMPOTENCY_KEY.fullmatch(given) is None:
         raise InvalidMessage("The Idempotency-Key must be 1 to 255 visible ASCII characters.")
