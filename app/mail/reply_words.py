@@ -98,7 +98,7 @@ _INVALID_MAILBOX = (
     # Italian, French, Spanish, Portuguese, German
     (
         r"(?:utente|utilisateur|destinatar\w+|destinataire|empf\w*nger|benutzer|usu[aá]rio|adresse?|casella|boite)\b.{0,30}"
-        r"\b(?:sconosciut\w|inesistente|inconnue?|invalide|inexistente?|desconocid[oa]|desconhecid[oa]|unbekannt|nicht (?:gefunden|vorhanden)"
+        r"\b(?:sconosciut\w|inesistente|inconnue?|invalide|inexistente?|descon(?:oc|hec)ido|unbekannt|nicht (?:gefunden|vorhanden)"
         r"|non (?:esiste|trovat\w|valid\w)|no existe|n[ãa]o existe|existe pas)"
     ),
 )
