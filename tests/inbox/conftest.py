@@ -1,4 +1,6 @@
-"""inbox: a running inbox in a fresh directory, and its client; it finds the keys in RECORDS."""
+"""running  an inbox in a fresh directory that finds the keys in RECORDS
+inbox    a client of it
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from app.inbox import Inbox
-from tests.inbox.client import RECORDS, Client, find_key
+from tests.inbox.client import RECORDS, Client, client_of, find_key
 
 
 @pytest.fixture
-async def inbox(tmp_path: Path) -> AsyncIterator[Client]:
+async def running(tmp_path: Path) -> AsyncIterator[Inbox]:
     RECORDS.clear()
-    running = Inbox(tmp_path / "inbox", find_key=find_key)
-    await running.start()
-    yield Client(running)
-    await running.close()
+    started = Inbox(tmp_path / "inbox", find_key=find_key)
+    await started.start()
+    yield started
+    await started.close()
+
+
+@pytest.fixture
+def inbox(running: Inbox) -> Client:
+    return client_of(running)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import smtplib
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +13,7 @@ import pytest
 from app.inbox import Inbox
 from app.inbox.keep import Keep
 from app.inbox.server import refusal_of
-from tests.inbox.client import Client, find_key
+from tests.inbox.client import Client, client_of, find_key, running_process, start_process
 
 MESSAGE = b"From: Shop <shop@shop.example.test>\r\nSubject: Order 1\r\nMessage-ID: <1@shop.example.test>\r\n\r\nHello\r\n"
 
@@ -53,7 +49,7 @@ async def test_a_message_is_kept_byte_for_byte_with_its_envelope(inbox: Client) 
 
 
 async def test_a_pipelined_conversation_is_offered_and_works(inbox: Client) -> None:
-    port = inbox.inbox.smtp_port
+    port = inbox.smtp_port
     answer = await talk(
         port,
         b"EHLO relay.example.test\r\n",
@@ -70,14 +66,14 @@ async def test_a_pipelined_conversation_is_offered_and_works(inbox: Client) -> N
 
 async def test_a_refused_recipient_in_a_pipelined_group_leaves_nothing(inbox: Client) -> None:
     group = b"MAIL FROM:<a@b.test>\r\nRCPT TO:<bounce@example.net>\r\nDATA\r\nRSET\r\nQUIT\r\n"
-    answer = await talk(inbox.inbox.smtp_port, b"EHLO x\r\n", group)
+    answer = await talk(inbox.smtp_port, b"EHLO x\r\n", group)
     codes = [line[:3] for line in answer.split(b"250 HELP\r\n")[1].splitlines()]
     assert codes == [b"250", b"550", b"503", b"250", b"221"]
     assert (await inbox.get("/api/messages")).json == {"messages": []}
 
 
 async def test_utf8_addresses_and_the_null_return_path(inbox: Client) -> None:
-    port = inbox.inbox.smtp_port
+    port = inbox.smtp_port
     await talk(
         port,
         b"EHLO x\r\n",
@@ -94,7 +90,7 @@ async def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
     small = Inbox(tmp_path, find_key=find_key, max_message_bytes=10_000)
     await small.start()
     with pytest.raises(smtplib.SMTPResponseException) as refusal:
-        await Client(small).send(MESSAGE + b"x\r\n" * 10_000)
+        await client_of(small).send(MESSAGE + b"x\r\n" * 10_000)
     await small.close()
     assert refusal.value.smtp_code == 552
     assert len(small.keep) == 0
@@ -105,7 +101,7 @@ async def test_a_full_disk_is_a_temporary_refusal(tmp_path: Path) -> None:
     await full.start()
     full.keep.directory = tmp_path / "gone"
     with pytest.raises(smtplib.SMTPDataError) as refusal:
-        await Client(full).send(MESSAGE)
+        await client_of(full).send(MESSAGE)
     await full.close()
     assert refusal.value.smtp_code == 452
     assert len(full.keep) == 0
@@ -173,45 +169,19 @@ def test_ids_sort_by_arrival_even_when_the_clock_steps_back(tmp_path: Path) -> N
     assert len(set(ids)) == 3
 
 
-def start_process(directory: Path, smtp_port: int, http_port: int) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "STAFFETTA_INBOX_DIRECTORY": str(directory),
-        "STAFFETTA_INBOX_SMTP_PORT": str(smtp_port),
-        "STAFFETTA_INBOX_HTTP_PORT": str(http_port),
-    }
-    command = [sys.executable, "-c", "from app.config import Settings; from app.inbox import run; run(Settings())"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 async def test_run_serves_until_it_is_told_to_stop_and_is_quiet(tmp_path: Path, stop: signal.Signals) -> None:
-    probe = Inbox(tmp_path / "probe", find_key=find_key)
-    await probe.start()
-    await probe.close()
-    process = start_process(tmp_path / "inbox", probe.smtp_port, probe.http_port)
-    try:
-        client = Client(probe)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                assert (await client.get("/healthz")).status == 200
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+    async with running_process(tmp_path) as (process, client):
         await client.send(MESSAGE)
         assert len((await client.get("/api/messages")).json["messages"]) == 1
         process.send_signal(stop)
         output, _ = await asyncio.to_thread(process.communicate, timeout=10)
         assert (process.returncode, output) == (0, b"")
-    finally:
-        process.kill()
-        process.wait()
 
 
 async def test_a_taken_port_is_one_clear_line(inbox: Client, tmp_path: Path) -> None:
-    process = start_process(tmp_path / "second", inbox.inbox.smtp_port, 0)
+    process = start_process(tmp_path, smtp_port=inbox.smtp_port, http_port=0)
     output, _ = await asyncio.to_thread(process.communicate, timeout=20)
     assert process.returncode == 1
     assert len(output.splitlines()) == 1
-    assert str(inbox.inbox.smtp_port).encode() in output
+    assert str(inbox.smtp_port).encode() in output

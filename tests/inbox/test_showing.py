@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from app.inbox import Inbox
 from tests.inbox.client import Client
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -107,13 +108,13 @@ async def test_a_limit_out_of_range_is_refused(inbox: Client, limit: str) -> Non
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_emptying_leaves_nothing(inbox: Client) -> None:
+async def test_emptying_leaves_nothing(running: Inbox, inbox: Client) -> None:
     await inbox.send(rich_message())
     opened = await inbox.newest()
     assert (await inbox.get("/api/messages", method="DELETE")).json == {"deleted": 1}
     assert (await inbox.get("/api/messages")).json == {"messages": []}
     assert (await inbox.get(f"/api/messages/{opened['id']}/raw")).status == 404
-    assert list(inbox.inbox.keep.directory.iterdir()) == []
+    assert list(running.keep.directory.iterdir()) == []
     assert "Nothing here yet" in (await inbox.get("/")).text
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import base64
+import time
+from pathlib import Path
 
 import dkim
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from tests.inbox.client import RECORDS, Client
+from app.accounts.domains import DomainBook, add_domain
+from app.inbox import Inbox
+from app.keyring import Keyring
+from app.mail.dkim import sign as sign_content
+from app.store.accounts import insert_account
+from app.store.db import Database
+from tests.inbox.client import RECORDS, Client, running_process
 
 DOMAIN = "shop.example.test"
 HEAD = b"From: Shop <shop@shop.example.test>\r\nTo: jane@example.net\r\nSubject: Order\r\nDate: Mon, 23 Nov 2026 19:00:00 +0000\r\n"
@@ -68,15 +76,36 @@ async def test_a_change_on_the_way_fails(inbox: Client, rsa_key: tuple[bytes, st
     assert reason in opened["dkim_signatures"][0]["reason"]
 
 
-async def test_a_missing_key_fails_until_it_is_there(inbox: Client, rsa_key: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_key_fails_until_it_is_there(running: Inbox, inbox: Client, rsa_key: tuple[bytes, str]) -> None:
     pem, record = rsa_key
     await inbox.send(sign(MESSAGE, pem))
     opened = await inbox.newest()
     assert opened["dkim"] == "fail"
     assert opened["dkim_signatures"][0]["reason"] == f"no key is known here for s1._domainkey.{DOMAIN}"
     RECORDS["s1", DOMAIN] = record
-    inbox.inbox._verifier._keys._remembered.clear()  # two seconds later
+    running._verifier._keys._remembered.clear()  # two seconds later
     assert (await inbox.newest())["dkim"] == "pass"
+
+
+async def test_run_asks_the_house_for_the_keys_that_our_signer_uses(database: Database, tmp_path: Path) -> None:
+    keyring = Keyring.create(tmp_path / "keyring.json")
+    async with database.transaction() as connection:
+        account_id = await insert_account(connection, "shop")
+        domain = await add_domain(connection, keyring, account_id, DOMAIN, ("rsa-sha256", "ed25519-sha256"))
+    signatures = sign_content(HEAD, b"Ciao\r\n", await DomainBook(database, keyring).signing_keys(domain.id), timestamp=int(time.time()))
+    async with running_process(tmp_path / "inbox", database_url=database.url) as (_, client):
+        await client.send(signatures + HEAD + b"\r\nCiao\r\n")
+        opened = await client.newest()
+    assert opened["dkim"] == "pass"
+    assert {found["algorithm"] for found in opened["dkim_signatures"]} == {"rsa-sha256", "ed25519-sha256"}
+
+
+async def test_keys_that_cannot_be_asked_for_are_a_failure_that_says_so(tmp_path: Path, rsa_key: tuple[bytes, str]) -> None:
+    async with running_process(tmp_path, database_url="postgresql://localhost:1/none") as (_, client):
+        await client.send(sign(MESSAGE, rsa_key[0]))
+        opened = await client.newest()
+    assert opened["dkim"] == "fail"
+    assert "could not be asked for" in opened["dkim_signatures"][0]["reason"]
 
 
 async def test_one_bad_signature_of_two_is_shown_as_a_failure(inbox: Client, rsa_key: tuple[bytes, str]) -> None:

@@ -19,12 +19,10 @@ async function refresh(rows, seen) {
   const answer = await fetch(`/rows${location.search}`, { headers: known, cache: "no-store" });
   if (answer.status !== 200) return;
   const fresh = await answer.text(); // escaped by the server, like the page itself
-  if (seen.tag) {
-    const focused = document.activeElement?.getAttribute("href");
-    rows.innerHTML = fresh;
-    showLocalTimes(rows);
-    if (focused) rows.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
-  }
+  const focused = rows.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  rows.innerHTML = fresh;
+  showLocalTimes(rows);
+  if (focused) rows.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   seen.tag = answer.headers.get("ETag");
 }
 
