@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import asyncpg
-from alembic.script import ScriptDirectory
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from app.store.db import CONNECTION_ERRORS, Database
-from app.store.migrate import alembic_config
+from app.store.revision import newest_revision
 
 router = APIRouter(tags=["health"])
 
@@ -44,13 +43,13 @@ async def healthz() -> dict[str, str]:
 )
 async def readyz(request: Request) -> JSONResponse:
     house: Any = request.app.state.house
-    database = await _ask_database(house.database, _head(request))
+    database = await _ask_database(house.database)
     wakes = "ok" if house.wakes.reachable else "away"
     status = "unready" if database != "ok" else "ready" if wakes == "ok" else "degraded"
     return JSONResponse({"status": status, "database": database, "wakes": wakes}, 503 if status == "unready" else 200)
 
 
-async def _ask_database(database: Database, head: str | None) -> str:
+async def _ask_database(database: Database) -> str:
     try:
         async with database.hot() as connection:
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -58,13 +57,4 @@ async def _ask_database(database: Database, head: str | None) -> str:
         return "wrong_schema"
     except CONNECTION_ERRORS:
         return "away"
-    return "ok" if revision == head else "wrong_schema"
-
-
-def _head(request: Request) -> str | None:
-    """The newest migration of this release; read from its files once."""
-    state = request.app.state
-    if not hasattr(state, "schema_head"):
-        state.schema_head = ScriptDirectory.from_config(alembic_config("")).get_current_head()
-    head: str | None = state.schema_head
-    return head
+    return "ok" if revision == newest_revision() else "wrong_schema"
