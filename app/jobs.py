@@ -43,7 +43,8 @@ class Wakes:
 
     def tell_ready(self, shares: Iterable[tuple[int, int, int]]) -> None:
         """These shares (site, lane class, account) have ready rows."""
-        self._pending[_READY].update(shares)
+        # Plain tuples: orjson refuses named ones.
+        self._pending[_READY].update(map(tuple, shares))
         self._some.set()
 
     def tell_events(self, account_ids: Iterable[int]) -> None:
