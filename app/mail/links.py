@@ -17,7 +17,8 @@ from html.entities import html5
 
 _S = rb"\t\n\f\r "
 _VALUE = rb"""(?:"[^"]*+"|'[^']*+'|[^%b>"'][^%b>]*+)""" % (_S, _S)
-_ATTRIBUTES = rb"(?:[%b/]++|(?:=[^%b/>=]*+|[^%b/>=]++)(?:[%b]*+=[%b]*+%b?+)?+)*+" % (_S, _S, _S, _S, _S, _VALUE)
+# A name is followed by "=" and a value that ends, or by no "=": else the text breaks off within a quoted value.
+_ATTRIBUTES = rb"(?:[%b/]++|(?:=[^%b/>=]*+|[^%b/>=]++)(?:[%b]*+=[%b]*+(?:%b|(?=>))|(?![%b]*+=)))*+" % (_S, _S, _S, _S, _S, _VALUE, _S)
 _NAMES = ("a", "area", "script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
 # Both cases spelt out: a flag for it would slow the whole expression down.
 _MATTERS = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in name) for name in _NAMES).encode()

@@ -67,6 +67,7 @@ def test_a_link_that_a_browser_sees_is_found(tag: str) -> None:
         '<a href="https://x.it/"',
         '<a href="https://x.it/',
         "<a href=>https://x.it/",
+        '<a href="https://x.it/" x="<p>',
         '<a href="" href="https://x.it/">',
         '<a title="href=https://x.it/">',
         *[

@@ -1,0 +1,138 @@
+"""The part map of a mail that came in as MIME: where each leaf lies in its body, and what it is.
+
+Only structure is read: nothing is decoded, no header but the content fields is looked at. Any bytes are taken; nesting
+and number are bounded, and a mail that passes the bounds is told (`complete` is False) rather than read halfway.
+Mail that is signed or encrypted (S/MIME, PGP) is told too (`sealed`): it must go out as it came in.
+
+A message inside the message (message/rfc822) is a leaf: what it contains is not for us to change.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.mail.compose import Part
+from app.mail.links import LinkSpan, find_link_spans
+
+__all__ = ["LinkSpan", "Part", "PartMap", "find_link_spans", "read_parts"]
+
+_DEEPEST = 20
+_MOST_PARTS = 1000
+_LONGEST_HEAD = 256 * 1024
+
+_LINE_END = re.compile(rb"\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CONTENT_FIELD = re.compile(rb"^(content-[a-z\-]+)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
+_TYPE = re.compile(r"\s*([!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+)\s*(?:;|$)", re.ASCII)
+_SEALED_TYPES = frozenset(
+    (
+        *("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"),
+        *("application/pgp-encrypted", "application/pgp-signature", "application/pgp"),
+    )
+)
+_ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class PartMap:
+    """`body_start`: where in the raw mail the body begins; the parts' offsets count from there."""
+
+    body_start: int
+    parts: tuple[Part, ...]
+    sealed: bool
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entity:
+    """What is still to be read: the content fields of one entity, and where its octets lie in the raw mail."""
+
+    path: str
+    depth: int
+    content_type: str
+    parameters: dict[str, str]
+    encoding: str
+    start: int
+    end: int
+
+
+def read_parts(raw: bytes) -> PartMap:
+    """Map the leaves of `raw`, in order, in time proportional to its length."""
+    root = _read_entity(raw, 0, len(raw), path="", depth=0, default="text/plain")
+    parts: list[Part] = []
+    sealed, complete = False, True
+    waiting = [root]
+    while waiting:
+        entity = waiting.pop()
+        sealed = sealed or entity.content_type in _SEALED_TYPES
+        children: list[_Entity] = []
+        if entity.content_type.startswith("multipart/"):
+            if entity.depth >= _DEEPEST:
+                complete = False
+            else:
+                children = _read_children(raw, entity, _MOST_PARTS - len(parts) - len(waiting))
+        if len(parts) + len(waiting) + len(children) >= _MOST_PARTS:
+            complete = False
+            break
+        if children:
+            waiting += reversed(children)
+            continue
+        sealed = sealed or (entity.content_type == "text/plain" and _ARMOUR.search(raw, entity.start, entity.end) is not None)
+        parts.append(_leaf(entity, root.start))
+    return PartMap(root.start, tuple(parts), sealed, complete)
+
+
+def _leaf(entity: _Entity, body_start: int) -> Part:
+    charset = entity.parameters.get("charset", "us-ascii" if entity.content_type.startswith("text/") else "").lower()
+    return Part(entity.path or "1", entity.content_type, charset, entity.encoding, entity.start - body_start, entity.end - body_start)
+
+
+def _read_children(raw: bytes, entity: _Entity, most: int) -> list[_Entity]:
+    boundary = entity.parameters.get("boundary", "").rstrip()
+    if not boundary:
+        return []
+    # RFC 2046 §5.1.1: the line end before a delimiter belongs to the delimiter.
+    delimiter = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary.encode("utf-8", "surrogateescape")) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
+    default = "message/rfc822" if entity.content_type == "multipart/digest" else "text/plain"
+    children: list[_Entity] = []
+    begun: int | None = None
+    # One octet earlier: the line end before the first delimiter may be that of the header.
+    for found in delimiter.finditer(raw, max(entity.start - 1, 0), entity.end):
+        if begun is not None:
+            path = f"{entity.path}.{len(children) + 1}".removeprefix(".")
+            children.append(_read_entity(raw, begun, max(found.start(), begun), path=path, depth=entity.depth + 1, default=default))
+        begun = None if found[1] else _after_line(raw, found.end(), entity.end)
+        if found[1] or len(children) > most:
+            break
+    if begun is not None and begun < entity.end:  # no last delimiter: what is there counts
+        path = f"{entity.path}.{len(children) + 1}".removeprefix(".")
+        children.append(_read_entity(raw, begun, entity.end, path=path, depth=entity.depth + 1, default=default))
+    return children
+
+
+def _after_line(raw: bytes, place: int, end: int) -> int:
+    line_end = raw.find(b"\n", place, end)
+    return end if line_end < 0 else line_end + 1
+
+
+def _read_entity(raw: bytes, start: int, end: int, *, path: str, depth: int, default: str) -> _Entity:
+    """The fields of the entity at [start:end]; one that begins with an empty line has none."""
+    head_end = start
+    body_start = start
+    if (first := _LINE_END.match(raw, start, end)) is not None:
+        body_start = first.end()
+    elif (found := _HEAD_END.search(raw, start, min(end, start + _LONGEST_HEAD))) is not None:
+        head_end, body_start = found.start(), found.end()
+    else:
+        head_end = body_start = min(end, start + _LONGEST_HEAD)
+    fields = {found[1].lower(): found[2] for found in reversed(list(_CONTENT_FIELD.finditer(raw, start, head_end)))}
+    value = fields.get(b"content-type", b"").decode("utf-8", "surrogateescape").replace("\r\n", "").replace("\n", "")
+    named = _TYPE.match(value)
+    content_type = named[1].lower() if named is not None else default
+    parameters: dict[str, str] = {}
+    for name, quoted, bare in _PARAMETER.findall(value) if named is not None else ():
+        parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
+    encoding = fields.get(b"content-transfer-encoding", b"7bit").strip().lower().decode("ascii", "replace")
+    return _Entity(path, depth, content_type, parameters, encoding, body_start, end)
