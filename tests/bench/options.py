@@ -1,0 +1,24 @@
+"""What may be asked of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The defaults are for a look; the figures of docs/bench.md are made with longer runs, as it says there."""
+
+    seconds: float = 30.0  # e2e
+    warm_seconds: float = 4.0
+    workers: int = 2
+    connections: int = 16
+    most_behind: int = 2000
+    webhook_batch: int = 1
+    short_seconds: float = 5.0  # one leg of accept
+    messages: int = 8000  # a queue that is drained
+    sites: int = 2000
+    idle_messages: int = 100
+    queue_rows: int = 1_000_000
+    queue_settles: int = 200_000
+    snapshot_seconds: float = 60.0
