@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import smtplib
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,6 +63,20 @@ async def test_a_pipelined_conversation_is_offered_and_works(inbox: Client) -> N
     codes = [line[:3] for line in answer.split(b"250 HELP\r\n")[1].splitlines()]
     assert codes == [b"250", b"250", b"354", b"250", b"250", b"250", b"354", b"250", b"221"]
     assert [kept["to"] for kept in (await inbox.get("/api/messages")).json["messages"]] == [["bob@example.net"], ["jane@example.net"]]
+
+
+async def test_a_pipelined_group_is_answered_without_waiting_for_delayed_acknowledgements(inbox: Client) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", inbox.smtp_port)
+    writer.write(b"EHLO x\r\n")
+    await reader.readuntil(b"250 HELP\r\n")
+    started = time.monotonic()
+    for _ in range(50):
+        writer.write(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\n")
+        await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+        writer.write(MESSAGE + b".\r\n")
+        await reader.readuntil(b"250 2.0.0 Kept")
+    assert time.monotonic() - started < 50 * 0.04
+    writer.close()
 
 
 async def test_a_refused_recipient_in_a_pipelined_group_leaves_nothing(inbox: Client) -> None:
