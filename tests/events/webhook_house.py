@@ -109,7 +109,8 @@ class House:
 
     @asynccontextmanager
     async def posting(self, patience: Patience = QUICK) -> AsyncIterator[Running]:
-        poster = WebhookPoster(self.database, self.keyring, self.settings, worker_id or await self.add_worker(), patience=patience)
+        worker_id = await self.add_worker()
+        poster = WebhookPoster(self.database, self.keyring, self.settings, worker_id, patience=patience)
         running = Running(poster)
         running.task = asyncio.create_task(poster.run(running.stop, running.wake))
         try:
