@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import domains, events, keys, message_body, message_status, messages, problems
+from app.api import domains, events, keys, message_body, message_status, messages, problems, webhooks
 from app.api.door import Door, RawRoute
 from app.api.openapi import describe, json_body, refusals
 
@@ -24,13 +24,13 @@ _KEY_PARAMETER = {
 }
 _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
 _REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
-_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody)
+_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES)
 
 
 def mount(app: FastAPI) -> None:
     """Routes, problems, the door and the document."""
     _mount_sending(app)
-    for router in (message_status.router, events.router, domains.router, keys.router):
+    for router in (message_status.router, events.router, webhooks.router, domains.router, keys.router):
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Door)

@@ -173,11 +173,11 @@ async def update_endpoint(
     if fresh_start:
         values |= {"failures": 0, "down_since": None, "resume_at": None, "disabled_reason": None}
     where = (webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.id == endpoint_id)
-    if fresh_start:
-        now_due = update(webhook_retries).where(webhook_retries.c.endpoint_id == endpoint_id, webhook_retries.c.account_id == account_id)
-        await connection.execute(now_due.values(due_at=func.now()))
     statement = update(webhook_endpoints).where(*where).values(**values).returning(*_SHOWN) if values else select(*_SHOWN).where(*where)
     row = (await connection.execute(statement)).one_or_none()
+    if row is not None and fresh_start:
+        # After the endpoint's row, as in a round: the other order could deadlock with one.
+        await connection.execute(update(webhook_retries).where(webhook_retries.c.endpoint_id == endpoint_id).values(due_at=func.now()))
     return None if row is None else _endpoint(row)
 
 
