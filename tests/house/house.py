@@ -24,6 +24,8 @@ from typing import Any, Self
 from uuid import UUID
 
 from app import store
+from app.accounts.credentials import ALL, create_key
+from app.accounts.domains import add_domain
 from app.accounts.first import ensure_first_account
 from app.config import Settings
 from app.embedded import EmbeddedServers
@@ -49,6 +51,7 @@ class House:
         self.api: Child | None = None
         self.workers: list[Child] = []
         self.sink_port = 0
+        self.endpoints: list[UUID] = []
         self.token = ""
         self.sender = ""
         self.account_id = 0
@@ -207,16 +210,29 @@ class House:
         self.settings["dns_servers"] = f"127.0.0.1:{json.loads(zones.first_line())['port']}"
         return zones
 
-    async def add_endpoint(self, url: str, *, batch_size: int = 1, types: Sequence[str] | None = None) -> UUID:
-        """A webhook endpoint of the first account, subscribed to everything from now on."""
+    async def add_account(self, name: str, domain: str) -> tuple[int, str, str]:
+        """(account id, API key, a sender's address) of another account."""
         keyring = Keyring.load(self.directory / "keyring.json")
-        secret = keyring.seal(new_secret(), account_id=self.account_id, purpose=SECRET_PURPOSE)
+        async with self.database.transaction() as connection:
+            account_id = await store.accounts.insert_account(connection, name)
+            await add_domain(connection, keyring, account_id, domain)
+            _, token = await create_key(connection, keyring, account_id, name="house", scopes=[ALL])
+        return account_id, token, f"hello@{domain}"
+
+    async def add_endpoint(
+        self, url: str, *, account_id: int | None = None, batch_size: int = 1, types: Sequence[str] | None = None
+    ) -> UUID:
+        """A webhook endpoint of an account (of the first one), subscribed to everything from now on."""
+        owner = self.account_id if account_id is None else account_id
+        keyring = Keyring.load(self.directory / "keyring.json")
+        secret = keyring.seal(new_secret(), account_id=owner, purpose=SECRET_PURPOSE)
         async with self.database.transaction() as connection:
             endpoint = await store.webhooks.insert_endpoint(
-                connection, endpoint_id=store.ids.new_id(), account_id=self.account_id, url=url, secret=secret, event_types=types,
+                connection, endpoint_id=store.ids.new_id(), account_id=owner, url=url, secret=secret, event_types=types,
                 batch_size=batch_size,
             )  # fmt: skip
         assert endpoint is not None
+        self.endpoints.append(endpoint.id)
         return endpoint.id
 
     def start_double(self, name: str, arguments: Sequence[str]) -> Child:

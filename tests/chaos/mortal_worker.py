@@ -1,0 +1,155 @@
+"""A worker that can be told to die at a named point of a delivery. The product knows nothing of it.
+
+    python -m tests.chaos.mortal_worker DEATHS [SABOTAGE]
+
+Signal SIGRTMIN + n arms the n-th of POINTS: the next time the worker comes there with LEAST_IN_HAND rows in its hands, it writes a line
+into the file DEATHS and kills itself with SIGKILL. SABOTAGE names a function of tests.chaos.sabotage that spoils this worker first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from app.cli.settings import read_settings
+from app.delivery.connections import Connections
+from app.delivery.deliver import Deliveries
+from app.delivery.pipeline import Dialogue
+from app.delivery.settle import Settler
+from app.delivery.transport import Connection
+from app.worker import run
+from tests.chaos import sabotage
+
+POINTS = (
+    "before connect",
+    "after RCPT",
+    "mid DATA",
+    "after the dot, before the reply",
+    "after the reply, before the commit",
+)
+LEAST_IN_HAND = 20
+_END_OF_BODY = b"\r\n.\r\n"
+
+
+class Fate:
+    """Which point is armed, and the end."""
+
+    def __init__(self, deaths: Path) -> None:
+        self._deaths = deaths
+        self._armed: str | None = None
+        self.deliveries: Deliveries | None = None
+
+    def arm(self, number: int, _frame: FrameType | None) -> None:
+        self._armed = POINTS[number - signal.SIGRTMIN]
+
+    def strikes(self, point: str) -> bool:
+        return point == self._armed and self.deliveries is not None and self.deliveries.unsettled >= LEAST_IN_HAND
+
+    def die(self) -> None:
+        assert self.deliveries is not None
+        line = {"at": time.time(), "pid": os.getpid(), "point": self._armed, "in_hand": self.deliveries.unsettled}
+        with self._deaths.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def make_mortal(fate: Fate) -> None:
+    """Put the points into the classes that a worker is made of."""
+    for number in range(len(POINTS)):
+        signal.signal(signal.SIGRTMIN + number, fate.arm)
+    _remember_deliveries(fate)
+    _wrap(Connections, "open", _dying_before(fate, POINTS[0]))
+    _wrap(Connection, "_send_body", _dying_in_body(fate))
+    _wrap(Dialogue, "send", _dying_after_dot(fate))
+    _wrap(Settler, "_tell", _dying_after(fate, POINTS[4]))
+
+
+def _wrap(owner: type, name: str, wrapper: Callable[[Any], Any]) -> None:
+    setattr(owner, name, wrapper(getattr(owner, name)))
+
+
+def _remember_deliveries(fate: Fate) -> None:
+    made = Deliveries.__init__
+
+    def remembering(self: Deliveries, *arguments: Any, **named: Any) -> None:
+        made(self, *arguments, **named)
+        fate.deliveries = self
+
+    Deliveries.__init__ = remembering  # type: ignore[method-assign]
+
+
+def _dying_before(fate: Fate, point: str) -> Callable[[Any], Any]:
+    def wrapper(original: Any) -> Any:
+        async def wrapped(self: Any, *arguments: Any) -> Any:
+            if fate.strikes(point):
+                fate.die()
+            return await original(self, *arguments)
+
+        return wrapped
+
+    return wrapper
+
+
+def _dying_after(fate: Fate, point: str) -> Callable[[Any], Any]:
+    """All statements of the settling transaction are done, its commit is not sent."""
+
+    def wrapper(original: Any) -> Any:
+        async def wrapped(self: Any, *arguments: Any) -> Any:
+            done = await original(self, *arguments)
+            if fate.strikes(point):
+                fate.die()
+            return done
+
+        return wrapped
+
+    return wrapper
+
+
+def _dying_in_body(fate: Fate) -> Callable[[Any], Any]:
+    def wrapper(original: Any) -> Any:
+        async def wrapped(self: Any, wire: bytes, *arguments: Any) -> Any:
+            if fate.strikes(POINTS[1]):
+                fate.die()
+            if fate.strikes(POINTS[2]):
+                self._dialogue.send(wire[: len(wire) // 2])
+                await asyncio.sleep(0.003)  # the bytes leave
+                fate.die()
+            return await original(self, wire, *arguments)
+
+        return wrapped
+
+    return wrapper
+
+
+def _dying_after_dot(fate: Fate) -> Callable[[Any], Any]:
+    """uvloop writes at the end of the turn: two turns later the bytes are out, and no reply has been read yet."""
+
+    def wrapper(original: Any) -> Any:
+        def wrapped(self: Any, octets: bytes) -> None:
+            original(self, octets)
+            if octets.endswith(_END_OF_BODY) and fate.strikes(POINTS[3]):
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, fate.die)
+
+        return wrapped
+
+    return wrapper
+
+
+def main() -> None:
+    make_mortal(Fate(Path(sys.argv[1])))
+    if len(sys.argv) > 2:
+        sabotage.WORKERS[sys.argv[2]]()
+    run(read_settings())
+
+
+if __name__ == "__main__":
+    main()
