@@ -63,7 +63,7 @@ class Wakes:
                 pending.clear()
                 try:
                     await self._redis.publish(channel, orjson.dumps(told))
-                except _GONE as error:
+                except Exception as error:  # whatever it is: a publisher that ended would make every wake late
                     self._lost(error)
                     await asyncio.sleep(0.2)
                 else:

@@ -102,7 +102,9 @@ async def _host_arq(database: store.db.Database, settings: Settings) -> None:
             try:
                 await worker.async_run()
             finally:
-                await worker.close()
+                # Its own failure must not hide why we are here, least of all that we were told to stop.
+                with contextlib.suppress(Exception):
+                    await worker.close()
         except Exception as error:
             log.loop_failed("arq", error if isinstance(error, OSError) else OSError(log.cause(error)))
         wait = 1.0 if asyncio.get_running_loop().time() - began > 60 else min(wait * 2, 30.0)

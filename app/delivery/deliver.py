@@ -180,7 +180,7 @@ class Deliveries:
             return self._verdict(job, Outcome(RecipientState.EXPIRED, None, None, "expired before an attempt"), None)
         route = await self._router.resolve(domain_of(deliverable.address))
         if isinstance(route, RouteFailure):
-            return self._judged(job, _no_route(route, now))
+            return self._judged(job, _no_route(route, now), phase=None)
         if job.body is None and not await self._load(job):
             return self._verdict(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
         assert job.head is not None and job.body is not None
@@ -191,7 +191,7 @@ class Deliveries:
         envelope = Envelope(return_path, deliverable.address, not deliverable.address.isascii() or not job.head.isascii())
         conversation = await self._converse(route, envelope, wire, job.owner)
         job.head = job.body = None
-        return self._judged(job, conversation) if conversation is not None else None
+        return self._judged(job, conversation, phase=conversation.phase.value) if conversation is not None else None
 
     async def _converse(self, route: Route, envelope: Envelope, wire: bytes, owner: int) -> Conversation | None:
         """Try the hops in their order until one answers; None when the lease ended before the dot."""
@@ -244,10 +244,10 @@ class Deliveries:
 
     # --- verdicts
 
-    def _judged(self, job: Job, conversation: Conversation) -> Verdict:
+    def _judged(self, job: Job, conversation: Conversation, *, phase: str | None) -> Verdict:
         outcome = judge(
             conversation.reply,
-            conversation.phase.value,
+            phase,
             accepted=conversation.accepted,
             error=conversation.error,
             attempts=job.claimed.attempts + 1,

@@ -42,6 +42,8 @@ class Lease:
         self.slots: dict[int, int] = {}
         self._deadline = 0.0
         self._begun = asyncio.Event()
+        self._ended = False
+        self._beating = asyncio.Lock()
 
     def holds(self, owner: int) -> bool:
         """Whether rows claimed under `owner` are still ours to send: asked right before a final dot."""
@@ -88,7 +90,8 @@ class Lease:
 
     async def end(self) -> None:
         """Leave; what is still in our name (a conversation that did not end in time) is freed as maybe sent."""
-        async with self._database.hot() as connection, connection.transaction():
+        async with self._beating, self._database.hot() as connection, connection.transaction():
+            self._ended = True
             await store.workers.delete_worker(connection, self.worker_id)
             freed = await store.queue.free_rows_of(connection, [self.worker_id])
         self._wakes.tell_ready({Share(row.site_id, row.lane_class, row.account_id) for row in freed})
@@ -100,8 +103,10 @@ class Lease:
 
     async def _beat(self) -> None:
         settings = self._settings
-        sent = time.monotonic()
-        async with self._database.hot() as connection:
+        async with self._beating, self._database.hot() as connection:
+            if self._ended:
+                return
+            sent = time.monotonic()
             figures = orjson.dumps(self._figures()).decode()
             kept = await store.workers.renew_lease(connection, self.worker_id, settings.lease_seconds, self.stopping, figures)
             if not kept:
