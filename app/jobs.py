@@ -30,12 +30,14 @@ class Wakes:
         self._pending: dict[str, set[Any]] = {_READY: set(), _EVENTS: set()}
         self._some = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
+        self._closed = False
         self.reachable = True
 
     def start(self) -> None:
         self._publisher = asyncio.create_task(self._publish(), name="wakes")
 
     async def close(self) -> None:
+        self._closed = True
         if self._publisher is not None:
             self._publisher.cancel()
             await asyncio.gather(self._publisher, return_exceptions=True)
@@ -53,7 +55,8 @@ class Wakes:
         self._some.set()
 
     async def _publish(self) -> None:
-        while True:
+        # The flag too: a cancellation that meets the client in the middle of a command can come back as its timeout.
+        while not self._closed:
             await self._some.wait()
             self._some.clear()
             for channel, pending in self._pending.items():
