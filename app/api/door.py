@@ -14,6 +14,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -79,6 +80,8 @@ class Door:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:  # nobody is there to be answered
+            return
         except Exception as error:
             log.request_failed(request_id, scope["method"], error)
             if started:
