@@ -19,6 +19,7 @@ import redis.asyncio
 from sqlalchemy import text
 
 from app.embedded import EmbeddedServers, StartError
+from app.embedded.binaries import find_binaries, stage_binaries
 from app.store.db import Database
 from tests.conftest import new_directory
 
@@ -186,6 +187,21 @@ async def test_an_interrupted_first_start_leaves_nothing_that_is_taken_for_a_clu
     with EmbeddedServers(server_directory) as servers:
         await _write(servers.database_url, 6)
     assert not half.exists()
+
+
+def test_a_copy_of_the_programs_is_made_once_and_runs_by_itself(server_directory: Path) -> None:
+    half = server_directory / "programs" / "older.new"
+    half.mkdir(parents=True)
+    programs = stage_binaries(find_binaries(), server_directory / "programs")
+    assert not half.exists()
+    made = programs.valkey.stat().st_ctime_ns
+    assert stage_binaries(find_binaries(), server_directory / "programs") == programs
+    assert programs.valkey.stat().st_ctime_ns == made
+    for program in (*(programs.postgres / name for name in ("postgres", "initdb", "psql")), programs.valkey):
+        assert program.is_relative_to(server_directory)
+        assert program.stat().st_mode & 0o005 == 0o005
+        version = subprocess.run([program, "--version"], env={}, capture_output=True, check=True, text=True)
+        assert version.stdout.strip()
 
 
 def test_two_runs_do_not_share_a_directory(home: Path) -> None:
