@@ -117,8 +117,9 @@ async def test_state_and_lag_are_told_and_enabling_begins_afresh(house: OpenHous
     hour_ago = datetime.now(UTC) - timedelta(hours=1)
     async with house.database.hot() as connection:
         await connection.execute(
-            "UPDATE webhook_endpoints SET failures = 40, down_since = $2, resume_at = now() + interval '5 minutes',"
-            " last_error = 'answered 500', last_error_at = now(), given_up = 7, enabled = false, disabled_reason = 'The receiver answered 410 Gone.' WHERE id = $1",
+            "UPDATE webhook_endpoints SET failures = 40, down_since = $2, resume_at = now() + interval '5 minutes', given_up = 7,"
+            " last_error = 'answered 500', last_error_at = now(), enabled = false,"
+            " disabled_reason = 'The receiver answered 410 Gone.' WHERE id = $1",
             endpoint_id,
             hour_ago,
         )
