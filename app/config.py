@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(40 * 1024 * 1024, description="Largest request body accepted.")
     max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.")
 
+    metrics_token: str = Field("", description="Who may read /metrics: `Authorization: Bearer <this>`. Empty: this machine only.")
+
     # --- group commit
     accept_group_rows: int = Field(500, description="Most submissions in one commit.")
     accept_group_bytes: int = Field(8 * 1024 * 1024, description="Most content bytes in one commit.")

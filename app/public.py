@@ -1,20 +1,25 @@
-"""What everybody may ask, without a key: is it alive, is it ready.
+"""What everybody may ask, without a key: is it alive, is it ready. And `/metrics`, for Prometheus.
 
 `/healthz` says that the process answers. `/readyz` says that it can do its work: PostgreSQL is reachable and has this release's
 schema. Valkey being away costs latency only, so it is told ("degraded") and does not make the server unready.
+`/metrics` tells of all tenants: it is answered on this machine only, or to who has the token of the settings.
 """
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
 from typing import Annotated, Any, Literal
 
 import asyncpg
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from app.errors import NotFound
 from app.store.db import CONNECTION_ERRORS, Database
 from app.store.revision import newest_revision
+from app.watch.metrics import CONTENT_TYPE, Figures
 
 router = APIRouter(tags=["health"])
 
@@ -58,3 +63,24 @@ async def _ask_database(database: Database) -> str:
     except CONNECTION_ERRORS:
         return "away"
     return "ok" if revision == newest_revision() else "wrong_schema"
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    house: Any = request.app.state.house
+    if not _may_see_metrics(request, house.settings.metrics_token):
+        raise NotFound("There is nothing here.")
+    state = request.app.state
+    if not hasattr(state, "figures"):
+        state.figures = Figures(house.database)
+    return Response(await state.figures.render(), media_type=CONTENT_TYPE)
+
+
+def _may_see_metrics(request: Request, token: str) -> bool:
+    if token:
+        return hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode())
+    try:
+        # A proxy on this machine looks like this machine: then a token is needed, and its header tells.
+        return ipaddress.ip_address(request.client.host if request.client else "").is_loopback and "x-forwarded-for" not in request.headers
+    except ValueError:
+        return False

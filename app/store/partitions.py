@@ -18,6 +18,7 @@ from app.store.ids import floor_of
 HISTORY_TABLES = ("messages", "recipients", "attempts", "events")
 CONTENT_TABLE = "content"
 WEEKS_AHEAD = 4
+_LOCK = 0x70617274
 
 _PARTITION = re.compile(r"^([a-z_]+)_p(\d{8})$")
 
@@ -28,7 +29,7 @@ def is_partition(name: str) -> bool:
 
 async def make_partitions(connection: AsyncConnection, today: date, *, content_days_ahead: int) -> list[str]:
     """Create what is missing from yesterday's week to WEEKS_AHEAD, and content's days up to `content_days_ahead`; returns the names made."""
-    existing = await list_partitions(connection)
+    existing = await _lock_and_list(connection)
     made: list[str] = []
     first_week = today - timedelta(days=1)
     first_week -= timedelta(days=first_week.weekday())
@@ -44,21 +45,27 @@ async def make_partitions(connection: AsyncConnection, today: date, *, content_d
 
 async def make_content_days(connection: AsyncConnection, days: Sequence[date]) -> None:
     """The partitions of these purge days, where they are missing."""
-    existing = await list_partitions(connection)
+    existing = await _lock_and_list(connection)
     for day in days:
         await _make(connection, existing, CONTENT_TABLE, day, day.isoformat(), (day + timedelta(days=1)).isoformat())
 
 
 async def drop_partitions(connection: AsyncConnection, today: date, *, history_days: int) -> list[str]:
-    """Drop content whose purge day is past, and weeks of history that ended `history_days` ago; returns the names dropped."""
+    """Drop content whose purge day is past (clocks differ: by more than a day), and weeks of history that ended `history_days` ago; returns the names dropped."""
     dropped: list[str] = []
-    for name in sorted(await list_partitions(connection)):
+    for name in sorted(await _lock_and_list(connection)):
         parent, start = split_name(name)
-        over = start < today if parent == CONTENT_TABLE else start + timedelta(weeks=1) <= today - timedelta(days=history_days)
+        over = start < today - timedelta(days=1) if parent == CONTENT_TABLE else start + timedelta(weeks=1) <= today - timedelta(days=history_days)
         if over:
             await connection.execute(text(f"DROP TABLE {name}"))
             dropped.append(name)
     return dropped
+
+
+async def _lock_and_list(connection: AsyncConnection) -> set[str]:
+    """One maker or dropper at a time, until its transaction ends: IF NOT EXISTS does not help against another's uncommitted table."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    return await list_partitions(connection)
 
 
 async def list_partitions(connection: AsyncConnection) -> set[str]:

@@ -317,3 +317,28 @@ async def give_up_older(connection: HotConnection, endpoint_id: UUID, worker_id:
         total += given_up
         if passed < _GIVE_UP_SLICE:
             return total
+
+
+@dataclass(frozen=True, slots=True)
+class TotalLag:
+    """What all enabled endpoints together have not been told yet; the id's time is the oldest event's."""
+
+    endpoints: int
+    waiting_posts: int
+    oldest_event_id: UUID | None
+
+
+_TOTAL_LAG = """
+SELECT count(*), (SELECT count(*) FROM webhook_retries), min(e.id::text)::uuid
+FROM webhook_endpoints w
+LEFT JOIN LATERAL (
+    SELECT id FROM events
+    WHERE account_id = w.account_id AND (xid, id) > (w.cursor_xid, w.cursor_id) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xid, id LIMIT 1
+) e ON true
+WHERE w.enabled
+"""
+
+
+async def read_total_lag(connection: HotConnection) -> TotalLag:
+    return TotalLag(*await connection.fetchrow(_TOTAL_LAG))

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 
 from app import store
+from app.store.ids import milliseconds_of
 
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 _FRESH_SECONDS = 5.0
 _CLASSES = {0: "transactional", 1: "bulk"}
 
@@ -44,7 +46,8 @@ class Figures:
                 async with self._database.hot() as connection:
                     depths = await store.queue.read_depths(connection)
                     workers = await store.workers.read_figures(connection)
-                self._families = [_up(1), *_queue_families(depths), *_worker_families(workers)]
+                    webhooks = await store.webhook_rounds.read_total_lag(connection)
+                self._families = [_up(1), *_queue_families(depths), *_worker_families(workers), *_webhook_families(webhooks)]
                 self._read_at = time.monotonic()
             except store.db.CONNECTION_ERRORS:
                 self._families = [_up(0)]
@@ -95,3 +98,12 @@ def _worker_families(workers: list[tuple[int, str]]) -> list[Metric]:
         if buckets := figures.get("delivery_seconds"):
             latency.add_metric([label], [(le, n) for le, n in buckets["buckets"]], sum_value=buckets["sum"])
     return [settled, in_hand, conversing, idle, opened, latency]
+
+
+def _webhook_families(lag: store.webhook_rounds.TotalLag) -> list[Metric]:
+    oldest = time.time() - milliseconds_of(lag.oldest_event_id) / 1000 if lag.oldest_event_id is not None else 0.0
+    return [
+        GaugeMetricFamily("staffetta_webhook_endpoints", "Enabled webhook endpoints.", value=lag.endpoints),
+        GaugeMetricFamily("staffetta_webhook_waiting_posts", "Posts that failed and will be tried again.", value=lag.waiting_posts),
+        GaugeMetricFamily("staffetta_webhook_lag_seconds", "Age of the oldest event that an enabled endpoint was not told.", value=oldest),
+    ]

@@ -1,0 +1,42 @@
+"""Workers come and go; nothing is lost and nothing is sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.doubles.sink_script import Script
+from tests.flows.conftest import House, until
+
+
+async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back(house: House) -> None:
+    house.sink.script = Script.parse({"rules": [{"fault": "dot_slow", "seconds": 0.5}]})
+    accepted = [await house.send([f"u{n}-{m}@x.test" for m in range(50)], stream="bulk") for n in range(3)]
+    await until(lambda: house.sink.peak_connections, lambda peak: peak >= 10)
+    house.workers[0][1].set()
+    await asyncio.wait_for(house.workers[0][0], 20)
+    async with house.database.hot() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM workers") == 0
+        assert await connection.fetchval("SELECT count(*) FROM queue WHERE owner IS NOT NULL OR claims <> 0 OR maybe_sent") == 0
+        assert 0 < await connection.fetchval("SELECT count(*) FROM queue WHERE ready") < 150
+    house.sink.script = Script()
+    house.start_worker()
+    for message in accepted:
+        await house.until_states(message["id"], *["delivered"] * 50, seconds=30)
+    assert len({dot.recipient for dot in house.sink.dots}) == len(house.sink.dots) == 150
+
+
+async def test_without_valkey_mail_goes_all_the_same(house: House) -> None:
+    house.workers[0][1].set()
+    await house.workers[0][0]
+    house.start_worker(redis_url="unix:///nonexistent/valkey.sock")
+    accepted = await house.send()
+    await house.until_states(accepted["id"], "delivered")
+
+
+async def test_a_worker_that_loses_its_lease_goes_on_under_a_new_id(house: House) -> None:
+    async with house.database.hot() as connection:
+        await until(lambda: connection.fetchval("SELECT count(*) FROM workers"), lambda count: count == 1)
+        await connection.execute("DELETE FROM workers")
+        await until(lambda: connection.fetchval("SELECT max(id) FROM workers"), lambda worker: worker == 2)
+    accepted = await house.send()
+    await house.until_states(accepted["id"], "delivered")
