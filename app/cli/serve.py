@@ -7,7 +7,6 @@ itself. What is imported before the fork is shared memory.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import uvicorn
 from app import log
 from app.config import Settings
 from app.embedded.child import die_with_parent
+from app.heap import freeze_heap
 from app.main import build_app
 
 _BACKLOG = 2048
@@ -44,10 +44,7 @@ def run_api(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is loaded stays: the collector need not look at it again, and looks less often at the rest (halves the p99).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
+        freeze_heap()
 
 
 def _run_server(settings: Settings, listening: socket.socket) -> None:
@@ -84,8 +81,7 @@ class _Herd:
         self._stopping = False
 
     def run(self) -> None:
-        gc.collect()
-        gc.freeze()  # keeps the pages of what is imported shared
+        freeze_heap()  # also keeps the pages of what is imported shared
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         for _ in range(self._settings.api_processes):
