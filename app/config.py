@@ -20,8 +20,12 @@ class Settings(BaseSettings):
 
     # --- where things are
     database_url: str = Field("postgresql://localhost/staffetta", description="PostgreSQL, as a libpq URL; `?host=/dir` for a socket.")
-    redis_url: str = Field("redis://localhost:6379/0", description="Valkey or Redis; `unix:///path` for a socket. It only wakes: it may be away.")
-    keyring_path: Path = Field(Path("data/keyring.json"), description="The file of secret keys. Losing it means new DKIM keys, API keys and webhook secrets.")
+    redis_url: str = Field(
+        "redis://localhost:6379/0", description="Valkey or Redis; `unix:///path` for a socket. It only wakes: it may be away."
+    )
+    keyring_path: Path = Field(
+        Path("data/keyring.json"), description="The file of secret keys. Losing it means new DKIM keys, API keys and webhook secrets."
+    )
     public_url: str = Field("http://localhost:8025", description="Where recipients and clients reach this server from outside.")
 
     # --- HTTP door
@@ -45,10 +49,16 @@ class Settings(BaseSettings):
     return_path_domain: str = Field("bounces.localhost", description="Domain of the return paths (VERP).")
     smarthost: str | None = Field(None, description="host:port that takes all mail, instead of delivery to each domain's MX.")
     smtp_port: int = Field(25, description="Port of receiving servers. Anything but 25 is for tests.")
-    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field((), description="Resolvers as comma-separated ip or ip:port; empty: those of the system.")
-    allow_private_next_hops: bool = Field(False, description="Deliver to loopback and private addresses found by MX. For development and tests.")
+    dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Resolvers as comma-separated ip or ip:port; empty: those of the system."
+    )
+    allow_private_next_hops: bool = Field(
+        False, description="Deliver to loopback and private addresses found by MX. For development and tests."
+    )
     connections_per_site: int = Field(20, description="Most connections to one receiving site.")
-    connection_idle_seconds: float = Field(15.0, description="How long an idle connection to a receiving server is kept for the next message.")
+    connection_idle_seconds: float = Field(
+        15.0, description="How long an idle connection to a receiving server is kept for the next message."
+    )
     deliveries_per_connection: int = Field(1000, description="Messages sent over one connection before it is closed.")
     worker_connections: int = Field(200, description="Most connections of one worker process.")
     worker_buffer_rows: int = Field(1000, description="Most recipients claimed and not yet settled by one worker.")
@@ -58,7 +68,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(2.0, description="How often a worker renews its lease.")
     poll_seconds: float = Field(0.5, description="How often a worker looks for work that nobody told it of.")
     retry_first_seconds: float = Field(120.0, description="Wait before the second attempt; later waits grow from it.")
-    max_age_hours_transactional: float = Field(24.0, description="Age at which transactional mail is given up, unless expires_at says otherwise.")
+    max_age_hours_transactional: float = Field(
+        24.0, description="Age at which transactional mail is given up, unless expires_at says otherwise."
+    )
     max_age_hours_bulk: float = Field(72.0, description="Age at which bulk mail is given up, unless expires_at says otherwise.")
     drain_seconds: float = Field(25.0, description="How long a worker told to stop finishes conversations under way.")
 

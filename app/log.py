@@ -17,7 +17,7 @@ _show_addresses = False
 
 def set_up(level: str, *, show_addresses: bool, role: str) -> None:
     """Configure logging for this process; `role` (api, worker, inbox, …) stands in every line."""
-    global _show_addresses  # noqa: PLW0603  (a process has one log)
+    global _show_addresses  # a process has one log
     _show_addresses = show_addresses
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     structlog.configure(

@@ -38,6 +38,8 @@ _SURVEY_SHARES = 5000
 _SURVEY_REST = 20  # a survey may use a twentieth of one connection's time
 _REWIND_SECONDS = 10.0
 _REMEMBERED = 20_000
+_SUSPECT_PATIENCE_SECONDS = 20.0
+_SUSPECT_REST_SECONDS = 60.0
 # Bulk may fill the worker's hands to here; the rest is kept for transactional mail.
 _BULK_PART = 0.75
 
@@ -72,6 +74,7 @@ class Claims:
         self._survey_from = FIRST_SHARE
         self._survey_due = 0.0
         self._next_suspect = 0.0
+        self._waits_since = 0.0
         self._full_since: dict[int, float] = {}
         self._blocked = False
         self.stopped = False
@@ -134,8 +137,15 @@ class Claims:
         if self._wants_suspect():
             suspects = self._known[SUSPECT_SITE]
             if self._in_hand():
+                # Everything else waits for it, but not for ever: a receiver may take minutes for its last word.
                 self._blocked = True
-                return []
+                self._waits_since = self._waits_since or time.monotonic()
+                if time.monotonic() < self._waits_since + _SUSPECT_PATIENCE_SECONDS:
+                    return []
+                self._waits_since = 0.0
+                self._next_suspect = time.monotonic() + _SUSPECT_REST_SECONDS
+                return self._plan()
+            self._waits_since = 0.0
             lane_class, account_id = next(iter(suspects))
             self._next_suspect = time.monotonic() + 1.0
             return [Ask(Share(SUSPECT_SITE, lane_class, account_id), EPOCH, 1)]
@@ -158,9 +168,7 @@ class Claims:
 
     def _wants_suspect(self) -> bool:
         return (
-            bool(self._known.get(SUSPECT_SITE))
-            and time.monotonic() >= self._next_suspect
-            and self._lease.slot_of(SUSPECT_SITE) is not None
+            bool(self._known.get(SUSPECT_SITE)) and time.monotonic() >= self._next_suspect and self._lease.slot_of(SUSPECT_SITE) is not None
         )
 
     def _asks_of(self, site_id: int) -> list[Ask]:

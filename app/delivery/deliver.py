@@ -88,16 +88,9 @@ class Deliveries:
     def settled(self, count: int) -> None:
         self.unsettled -= count
 
-    def take_back(self, *, stale_for: int | None = None) -> list[Job]:
-        """Take out the jobs that nobody has begun (those claimed under another id than `stale_for`, when given)."""
-        taken: list[Job] = []
-        for site in list(self._sites.values()):
-            jobs = list(site.clear())
-            for job in jobs:
-                if stale_for is not None and job.owner == stale_for:
-                    site.push(job)
-                else:
-                    taken.append(job)
+    def take_back(self) -> list[Job]:
+        """Take out the jobs that nobody has begun."""
+        taken = [job for site in self._sites.values() for job in site.clear()]
         self.unsettled -= len(taken)
         return taken
 
@@ -174,6 +167,8 @@ class Deliveries:
 
     async def _deliver(self, job: Job) -> Verdict | None:
         """The verdict on one job; None when it was not tried because the lease is no longer ours."""
+        if not self._lease.holds(job.owner):
+            return None
         deliverable = job.deliverable
         now = datetime.now(UTC)
         if deliverable.expires_at <= now:
@@ -295,8 +290,15 @@ def _no_route(failure: RouteFailure, now: datetime) -> Conversation:
     """What the DNS said, in the form of a conversation that nobody held."""
     reply = Reply(550 if failure.permanent else 450, failure.enhanced, failure.text)
     return Conversation(
-        reply=reply, phase=Phase.CONNECT, error=None, dot_sent=False, started_at=now, connect_ms=0, total_ms=0,
-        hop=Hop("", "", 0, None), tls=None,
+        reply=reply,
+        phase=Phase.CONNECT,
+        error=None,
+        dot_sent=False,
+        started_at=now,
+        connect_ms=0,
+        total_ms=0,
+        hop=Hop("", "", 0, None),
+        tls=None,
     )
 
 

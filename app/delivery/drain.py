@@ -48,8 +48,16 @@ class Drain:
     """One worker's delivery, from `run()` until its task is told to stop by `stop()`."""
 
     def __init__(
-        self, database: store.db.Database, settings: Settings, *, domains: DomainBook, keyring: Keyring, router: Router, wakes: Wakes,
-        tls_context: ssl.SSLContext, events_woken: asyncio.Event,
+        self,
+        database: store.db.Database,
+        settings: Settings,
+        *,
+        domains: DomainBook,
+        keyring: Keyring,
+        router: Router,
+        wakes: Wakes,
+        tls_context: ssl.SSLContext,
+        events_woken: asyncio.Event,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -59,12 +67,24 @@ class Drain:
         self._connections = Connections(settings, tls_context)
         self._settler = Settler(database, wakes, self._on_settled)
         self._deliveries = Deliveries(
-            database, settings, lease=self.lease, domains=domains, keyring=keyring, router=router, connections=self._connections,
-            settler=self._settler, want=self._on_want,
+            database,
+            settings,
+            lease=self.lease,
+            domains=domains,
+            keyring=keyring,
+            router=router,
+            connections=self._connections,
+            settler=self._settler,
+            want=self._on_want,
         )
         self._claims = Claims(
-            database, settings, self.lease, wakes,
-            in_hand=lambda: self._deliveries.unsettled, buffered=self._deliveries.buffered, take=self._take,
+            database,
+            settings,
+            self.lease,
+            wakes,
+            in_hand=lambda: self._deliveries.unsettled,
+            buffered=self._deliveries.buffered,
+            take=self._take,
         )
         self._placing = Placing(database, settings, self.lease, wakes, router, self._claims.tell)
         self._shared: OrderedDict[UUID, tuple[bytes, bytes]] = OrderedDict()
@@ -93,8 +113,13 @@ class Drain:
         loops = [
             asyncio.create_task(_for_ever(name, loop), name=name)
             for name, loop in {
-                "lease": self.lease.keep(), "settle": self._settler.run(), "placing": self._placing.run(), "promoting": self._promote(),
-                "listening": self._listen(), "sweeping": self._connections.sweep(), "slots": self._adjust_slots(),
+                "lease": self.lease.keep(),
+                "settle": self._settler.run(),
+                "placing": self._placing.run(),
+                "promoting": self._promote(),
+                "listening": self._listen(),
+                "sweeping": self._connections.sweep(),
+                "slots": self._adjust_slots(),
             }.items()
         ]
         await self._stop.wait()
@@ -123,8 +148,7 @@ class Drain:
             released = await self._give_back(self._deliveries.take_back())
             await self._deliveries.finish_within(self._settings.drain_seconds)
             async with asyncio.timeout(5):
-                while not self._settler.is_idle:
-                    await asyncio.sleep(0.01)
+                await self._settler.wait_idle()
             await self._connections.close()
             await self.lease.end()
         except store.db.CONNECTION_ERRORS as error:  # TimeoutError is one of them: an OSError
@@ -253,5 +277,3 @@ async def _for_ever(name: str, loop: Coroutine[Any, Any, None]) -> None:
     except BaseException as error:
         log.loop_failed(name, error)
         os._exit(70)
-
-

@@ -30,7 +30,9 @@ _LATE_RETRY_SECONDS = 0.5
 class Lease:
     """This worker's lease and its view of the others. `figures` gives what the heartbeat row shows of this worker."""
 
-    def __init__(self, database: store.db.Database, settings: Settings, wakes: Wakes, name: str, figures: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, database: store.db.Database, settings: Settings, wakes: Wakes, name: str, figures: Callable[[], dict[str, Any]]
+    ) -> None:
         self._database = database
         self._settings = settings
         self._wakes = wakes

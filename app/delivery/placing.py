@@ -25,7 +25,13 @@ class Placing:
     """The placing loop; it works in the one worker that owns the lane of the unknown. `tell` is told where rows were moved."""
 
     def __init__(
-        self, database: store.db.Database, settings: Settings, lease: Lease, wakes: Wakes, router: Router, tell: Callable[[Iterable[Share]], None]
+        self,
+        database: store.db.Database,
+        settings: Settings,
+        lease: Lease,
+        wakes: Wakes,
+        router: Router,
+        tell: Callable[[Iterable[Share]], None],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -67,9 +73,7 @@ class Placing:
                 known |= await store.sites.keep_domain_sites(connection, names)
             sites = [known.get(domain, NO_SITE) for _, _, _, domain in unplaced]
             await store.queue.place(connection, [recipient_id for recipient_id, _, _, _ in unplaced], sites)
-        shares = {
-            Share(site, lane_class, account_id) for site, (_, account_id, lane_class, _) in zip(sites, unplaced, strict=True)
-        }
+        shares = {Share(site, lane_class, account_id) for site, (_, account_id, lane_class, _) in zip(sites, unplaced, strict=True)}
         self._tell(shares)
         self._wakes.tell_ready(shares)
         return len(unplaced)

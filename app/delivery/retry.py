@@ -46,7 +46,11 @@ def judge(
     first_wait_seconds: float,
     chance: float,
 ) -> Outcome:
-    """The verdict on one attempt. `phase` is None for what the DNS said, which no host answered. `attempts` counts this one; `chance` is a random number in [0, 1) for the jitter."""
+    """The verdict on one attempt.
+
+    `phase` is None for what the DNS said, which no host answered. `attempts` counts this one; `chance` is a random number in
+    [0, 1) for the jitter.
+    """
     if accepted:
         return Outcome(RecipientState.DELIVERED, None, None, None)
     reply_class = classify(reply, phase) if reply is not None else ReplyClass.TRANSIENT

@@ -79,15 +79,17 @@ class Settler:
         self._full = asyncio.Event()
         self.outcomes: Counter[str] = Counter()
         self.latency = Latency()
-        self.writing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    @property
-    def is_idle(self) -> bool:
-        return not self._waiting and not self.writing
+    async def wait_idle(self) -> None:
+        """Until everything that was put is written."""
+        await self._idle.wait()
 
     def put(self, verdict: Verdict) -> None:
         self._waiting.append(verdict)
         self._some.set()
+        self._idle.clear()
         if len(self._waiting) >= BATCH_ROWS:
             self._full.set()
 
@@ -104,11 +106,9 @@ class Settler:
             batch, self._waiting = self._waiting[: 4 * BATCH_ROWS], self._waiting[4 * BATCH_ROWS :]
             if not self._waiting:
                 self._some.clear()
-            self.writing = True
-            try:
-                await self._settle(batch)
-            finally:
-                self.writing = False
+            await self._settle(batch)
+            if not self._waiting:
+                self._idle.set()
 
     async def _settle(self, batch: Sequence[Verdict]) -> None:
         tries = 0

@@ -134,7 +134,7 @@ class Postgres:
 
     def wait_until_ready(self) -> None:
         """Wait until the server takes connections; replaying its journal after a crash may take a while."""
-        assert self.child is not None  # noqa: S101
+        assert self.child is not None
         until = time.monotonic() + _READY_SECONDS
         while not self._is_ready():
             if self.child.poll() is not None:

@@ -166,7 +166,7 @@ class EmbeddedServers:
 
     def _prepare(self) -> tuple[Postgres, Valkey]:
         owner = self.owner
-        assert owner is not None  # noqa: S101 (claim has set it)
+        assert owner is not None
         binaries = find_binaries()
         if any(closed_to(owner, program.parent) for program in (binaries.postgres / "postgres", binaries.valkey)):
             binaries = stage_binaries(binaries, self.directory / "programs")

@@ -59,7 +59,7 @@ class Valkey:
 
     def wait_until_ready(self) -> None:
         """Wait until the server answers PING; it says LOADING while it reads its file."""
-        assert self.child is not None  # noqa: S101
+        assert self.child is not None
         until = time.monotonic() + _READY_SECONDS
         while not self._answers():
             if self.child.poll() is not None:

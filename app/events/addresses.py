@@ -110,11 +110,11 @@ def check_url(text: str, *, allow_private: bool = False) -> str:
     """The URL in the form it will be used in; ValueError, with a sentence for its owner, when it cannot be a webhook."""
     if len(text) > MOST_URL_LENGTH:
         raise ValueError(f"The URL is longer than {MOST_URL_LENGTH} characters.")
-    if any(character <= " " or character == "\\" or "\x7f" <= character <= "\xa0" for character in text):
+    if not _is_plain(text):
         raise ValueError("The URL contains spaces, backslashes or control characters.")
     try:
         url = URL(text)
-        host, port = url.host, url.port
+        host, port = url.raw_host, url.port
     except ValueError:
         raise ValueError("This is not a URL.") from None
     if url.scheme not in {"https", "http"} or not host:
@@ -128,7 +128,14 @@ def check_url(text: str, *, allow_private: bool = False) -> str:
     if not port or (port not in PORTS and not allow_private):
         raise ValueError("The port must be 443 or 80.")
     _check_host(host, allow_private)
-    return str(url)
+    made = str(url)
+    if not made.isascii() or not _is_plain(made):  # what normalising made of odd letters
+        raise ValueError("This is not a URL.")
+    return made
+
+
+def _is_plain(text: str) -> bool:
+    return not any(character <= " " or character == "\\" or "\x7f" <= character <= "\xa0" for character in text)
 
 
 def _check_host(host: str, allow_private: bool) -> None:

@@ -53,10 +53,7 @@ async def record(connection: HotConnection, events: Sequence[Event]) -> None:
     new_id = store.ids.new_id
     await store.events.insert_events(
         connection,
-        [
-            store.events.EventRow(e.account_id, new_id(), e.about, e.type.value, e.number, orjson.dumps(e.facts).decode())
-            for e in events
-        ],
+        [store.events.EventRow(e.account_id, new_id(), e.about, e.type.value, e.number, orjson.dumps(e.facts).decode()) for e in events],
     )
     suppressed = [
         store.suppressions.NewSuppression(e.account_id, "*", e.address, reason, e.about)

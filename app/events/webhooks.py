@@ -93,12 +93,13 @@ class WebhookPoster:
         stopped, woken = asyncio.create_task(stop.wait()), asyncio.create_task(wake.wait())
         try:
             while not stop.is_set():
-                pause = await self._start_rounds(wake)
-                await asyncio.wait({stopped, woken}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-                if woken.done() and not stop.is_set():
+                if woken.done():
                     wake.clear()
                     woken = asyncio.create_task(wake.wait())
-                    await asyncio.wait({stopped}, timeout=LINGER_SECONDS)
+                pause = await self._start_rounds(wake)
+                # A wake is answered at once, but not more often than this.
+                await asyncio.wait({stopped}, timeout=LINGER_SECONDS)
+                await asyncio.wait({stopped, woken}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
             await self._finish()
         finally:

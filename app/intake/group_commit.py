@@ -65,9 +65,9 @@ class GroupCommit:
         """Join the line; the future is done after the commit. Raises Unavailable when the line is full."""
         size = message.size_bytes
         rows = len(message.recipients)
-        if self._line_rows + rows > self._waiting_rows or self._line_bytes + size > self._waiting_bytes:
-            if self._line:
-                raise Unavailable("Too many submissions are waiting to be written.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        is_full = self._line_rows + rows > self._waiting_rows or self._line_bytes + size > self._waiting_bytes
+        if is_full and self._line:
+            raise Unavailable("Too many submissions are waiting to be written.", retry_after_seconds=RETRY_AFTER_SECONDS)
         waiting = _Waiting(message, size, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         self._line_rows += rows

@@ -48,5 +48,7 @@ async def find_key_uses(connection: HotConnection, account_ids: Sequence[int], k
 
 async def drop_old_keys(connection: AsyncConnection) -> int:
     """Forget keys older than KEPT_FOR; returns how many."""
-    gone = await connection.execute(text("DELETE FROM idempotency_keys WHERE created_at < now() - CAST(:kept AS interval)"), {"kept": KEPT_FOR})
+    gone = await connection.execute(
+        text("DELETE FROM idempotency_keys WHERE created_at < now() - CAST(:kept AS interval)"), {"kept": KEPT_FOR}
+    )
     return gone.rowcount

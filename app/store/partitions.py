@@ -28,7 +28,10 @@ def is_partition(name: str) -> bool:
 
 
 async def make_partitions(connection: AsyncConnection, today: date, *, content_days_ahead: int) -> list[str]:
-    """Create what is missing from yesterday's week to WEEKS_AHEAD, and content's days up to `content_days_ahead`; returns the names made."""
+    """Create what is missing from yesterday's week to WEEKS_AHEAD, and content's days up to `content_days_ahead`.
+
+    Returns the names made.
+    """
     existing = await _lock_and_list(connection)
     made: list[str] = []
     first_week = today - timedelta(days=1)
@@ -51,11 +54,18 @@ async def make_content_days(connection: AsyncConnection, days: Sequence[date]) -
 
 
 async def drop_partitions(connection: AsyncConnection, today: date, *, history_days: int) -> list[str]:
-    """Drop content whose purge day is past (clocks differ: by more than a day), and weeks of history that ended `history_days` ago; returns the names dropped."""
+    """Drop content whose purge day is past by more than a day (clocks differ), and weeks of history that ended `history_days` ago.
+
+    Returns the names dropped.
+    """
     dropped: list[str] = []
     for name in sorted(await _lock_and_list(connection)):
         parent, start = split_name(name)
-        over = start < today - timedelta(days=1) if parent == CONTENT_TABLE else start + timedelta(weeks=1) <= today - timedelta(days=history_days)
+        over = (
+            start < today - timedelta(days=1)
+            if parent == CONTENT_TABLE
+            else start + timedelta(weeks=1) <= today - timedelta(days=history_days)
+        )
         if over:
             await connection.execute(text(f"DROP TABLE {name}"))
             dropped.append(name)

@@ -104,7 +104,8 @@ WITH alive AS MATERIALIZED (
     SELECT id FROM workers WHERE id = $1 FOR KEY SHARE
 ), picked AS MATERIALIZED (
     SELECT q.recipient_id
-    FROM alive CROSS JOIN unnest($2::int[], $3::smallint[], $4::int[], $5::timestamptz[], $6::int[]) AS a(site_id, class, account_id, after, take)
+    FROM alive
+    CROSS JOIN unnest($2::int[], $3::smallint[], $4::int[], $5::timestamptz[], $6::int[]) AS a(site_id, class, account_id, after, take)
     CROSS JOIN LATERAL (
         SELECT recipient_id FROM queue
         WHERE site_id = a.site_id AND class = a.class AND account_id = a.account_id AND ready AND owner IS NULL AND due_at >= a.after
@@ -187,7 +188,7 @@ SET owner = NULL, maybe_sent = true, ready = claims < {HELD_FROM_CLAIMS},
     site_id = CASE WHEN claims < {ALONE_FROM_CLAIMS} THEN site_id ELSE {SUSPECT_SITE} END
 WHERE owner = ANY($1::int[])
 RETURNING recipient_id, account_id, site_id, class, bytes, due_at, claims, attempts, maybe_sent
-"""
+"""  # noqa: S608  (the constants above)
 
 
 async def free_rows_of(connection: HotConnection, owners: Sequence[int]) -> list[Claimed]:
@@ -241,7 +242,8 @@ async def read_depths(connection: HotConnection) -> list[Depth]:
     """Reads the whole queue: for scrapes, not for paths of mail."""
     rows = await connection.fetch(
         """
-        SELECT class, CASE WHEN owner IS NOT NULL THEN 'claimed' WHEN ready THEN 'ready' WHEN due_at = 'infinity' THEN 'held' ELSE 'waiting' END AS state,
+        SELECT class,
+               CASE WHEN owner IS NOT NULL THEN 'claimed' WHEN ready THEN 'ready' WHEN due_at = 'infinity' THEN 'held' ELSE 'waiting' END,
                count(*), coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8
         FROM queue GROUP BY 1, 2
         """

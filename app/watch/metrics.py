@@ -70,7 +70,9 @@ def _up(value: int) -> Metric:
 
 def _queue_families(depths: list[store.queue.Depth]) -> list[Metric]:
     rows = GaugeMetricFamily("staffetta_queue_recipients", "Recipients in the queue.", labels=["class", "state"])
-    age = GaugeMetricFamily("staffetta_queue_oldest_ready_seconds", "For how long the oldest ready recipient has been due.", labels=["class"])
+    age = GaugeMetricFamily(
+        "staffetta_queue_oldest_ready_seconds", "For how long the oldest ready recipient has been due.", labels=["class"]
+    )
     for lane_class, name in _CLASSES.items():
         of_class = {depth.state: depth for depth in depths if depth.lane_class == lane_class}
         for state in ("ready", "claimed", "waiting", "held"):

@@ -86,7 +86,7 @@ async def test_the_site_of_a_known_domain_goes_with_the_row(database: Database) 
 
 @pytest.mark.parametrize("field", ["subject", "rfc_message_id"])
 async def test_what_postgresql_refuses_refuses_the_group(database: Database, field: str) -> None:
-    with pytest.raises(Exception, match="0x00|null character"):
+    with pytest.raises(Exception, match=r"0x00|null character"):
         await write(database, a_message(), a_message(**{field: "a\0b"}))
     async with database.hot() as connection:
         assert await connection.fetchval("SELECT count(*) FROM messages") == 0
