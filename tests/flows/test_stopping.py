@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from app import store
+from app.store.queue import SUSPECT_SITE
 from tests.doubles.sink_script import Script
 from tests.flows.conftest import House, until
 
@@ -40,3 +42,32 @@ async def test_a_worker_that_loses_its_lease_goes_on_under_a_new_id(house: House
         await until(lambda: connection.fetchval("SELECT max(id) FROM workers"), lambda worker: worker == 2)
     accepted = await house.send()
     await house.until_states(accepted["id"], "delivered")
+
+
+async def test_suspects_are_tried_one_at_a_time(house: House) -> None:
+    """Rows whose workers died with them twice: nothing else is in the worker's hands then."""
+    house.workers[0][1].set()
+    await house.workers[0][0]
+    accepted = [await house.send(f"u{n}@x.test") for n in range(3)]
+    async with house.database.hot() as connection:
+        await connection.execute("UPDATE queue SET site_id = $1, claims = 2, maybe_sent = true", SUSPECT_SITE)
+    house.sink.script = Script.parse({"rules": [{"fault": "dot_slow", "seconds": 0.2}]})
+    house.start_worker()
+    for one in accepted:
+        message = await house.until_states(one["id"], "delivered")
+        assert message["recipients"][0]["maybe_sent"]
+        assert message["timeline"][-1]["facts"]["maybe_sent"]
+    assert house.sink.peak_connections == 1
+
+
+async def test_mail_of_a_dead_worker_is_taken_over_and_marked(house: House) -> None:
+    house.workers[0][1].set()
+    await house.workers[0][0]
+    accepted = await house.send()
+    async with house.database.hot() as connection:
+        dead = await store.workers.register_worker(connection, "dead", -1)
+        await connection.execute("UPDATE queue SET owner = $1, claims = 1", dead)
+        # One lease of grace after PostgreSQL's start: the test's servers have been up for longer by now, or will be.
+    house.start_worker()
+    message = await house.until_states(accepted["id"], "delivered", seconds=20)
+    assert message["recipients"][0]["maybe_sent"]
