@@ -108,6 +108,8 @@ async def add_domain(
 ) -> SendingDomain:
     """Give a domain to an account, with one DKIM key per algorithm. ValueError for no domain, Conflict when anybody has it."""
     name = normalise_domain(name.strip().rstrip("."))
+    if name.rpartition(".")[2].isdigit():
+        raise ValueError("An IP address is no domain.")
     try:
         domain_id = await store.domains.insert_domain(connection, account_id, name)
     except IntegrityError as error:

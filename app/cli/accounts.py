@@ -60,7 +60,8 @@ def list_accounts(as_json: AsJson = False) -> None:
     """List the accounts."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        return [dict(row._mapping) for row in await store.accounts.list_accounts(connection)]
+        shown = ("id", "name", "created_at", "paused_at")
+        return [{field: getattr(row, field) for field in shown} for row in await store.accounts.list_accounts(connection)]
 
     found = _run(work)
     rows = [(str(one["id"]), one["name"], _day(one["created_at"]), "paused" if one["paused_at"] else "") for one in found]
