@@ -79,8 +79,11 @@ class DomainBook:
         remembered = self._signing.get(domain_id)
         if remembered is not None and remembered[1] > time.monotonic():
             return remembered[0]
-        async with self._database.reading() as connection:
-            rows = await store.domains.list_dkim_keys(connection, [domain_id])
+        try:
+            async with self._database.reading() as connection:
+                rows = await store.domains.list_dkim_keys(connection, [domain_id])
+        except _AWAY as error:
+            raise Unavailable("The database is not reachable; nothing can be signed.", retry_after_seconds=2) from error
         keys = tuple(self._parse(row) for row in rows if row.signing)
         if not keys:
             raise NotFound("The sending domain has no DKIM key (any more).")

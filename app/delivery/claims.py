@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from app import log, store
 from app.config import Settings
@@ -55,6 +56,7 @@ class Claims:
         wakes: Wakes,
         *,
         in_hand: Callable[[], int],
+        held_of: Callable[[int], list[UUID]],
         buffered: Callable[[int, int], int],
         take: Callable[[Any, int, list[Claimed]], Any],
     ) -> None:
@@ -63,6 +65,7 @@ class Claims:
         self._lease = lease
         self._wakes = wakes
         self._in_hand = in_hand
+        self._held_of = held_of
         self._buffered = buffered
         self._take = take
         # site -> (class, account) -> claimed up to
@@ -77,6 +80,7 @@ class Claims:
         self._waits_since = 0.0
         self._full_since: dict[int, float] = {}
         self._blocked = False
+        self.strayed = False  # rows may be in our name that are not in our hands
         self.stopped = False
 
     def tell(self, shares: Iterable[Share], *, rewind: bool = False) -> None:
@@ -111,9 +115,12 @@ class Claims:
                 await self._turn()
             except Exception as error:
                 log.loop_failed("claims", error)
+                self.strayed = True
                 await asyncio.sleep(0.5)
 
     async def _turn(self) -> None:
+        if self.strayed:
+            await self._release_strays()
         asks = self._plan()
         if asks:
             await self._claim(asks)
@@ -255,6 +262,22 @@ class Claims:
 
     def full_sites(self) -> list[int]:
         return list(self._full_since)
+
+    async def _release_strays(self) -> None:
+        """Give back what is in our name and not in our hands: a claim whose answer never came, a release that failed.
+
+        As long as we live nobody else would. No claim is under way now, so what is in our hands is all that we know to have.
+        """
+        owner = self._lease.worker_id
+        self.strayed = False
+        try:
+            async with self._database.hot() as connection:
+                shares = set(await store.queue.release_strays(connection, owner, self._held_of(owner)))
+        except BaseException:
+            self.strayed = True
+            raise
+        self.tell(shares)
+        self._wakes.tell_ready(shares)
 
     # --- surveying
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from app import log, store
 from app.accounts.domains import DomainBook
@@ -23,7 +24,7 @@ from app.delivery.retry import Outcome, judge, next_attempt_at
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
 from app.delivery.transport import Conversation, Hop, Phase
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of, suppression_key
 from app.mail.envelope import Envelope, encode_return_path
@@ -53,6 +54,7 @@ class Deliveries:
         connections: Connections,
         settler: Settler,
         want: Callable[[int, int], None],
+        strayed: Callable[[], None],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -63,14 +65,24 @@ class Deliveries:
         self._connections = connections
         self._settler = settler
         self._want = want
+        self._strayed = strayed
         self._sites: dict[int, Site] = {}
         self._waiting: OrderedDict[int, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._large = asyncio.Semaphore(_LARGE_LOADS)
+        # (owner, recipient): a recipient may be claimed anew while a job of a lost lease still ends.
+        self._held: set[tuple[int, UUID]] = set()
         self.conversing = 0
-        self.unsettled = 0
 
     # --- what is in hand
+
+    @property
+    def unsettled(self) -> int:
+        return len(self._held)
+
+    def held_of(self, owner: int) -> list[UUID]:
+        """The recipients in our hands that were claimed under `owner`."""
+        return [recipient_id for held_by, recipient_id in self._held if held_by == owner]
 
     def buffered(self, site_id: int, lane_class: int) -> int:
         site = self._sites.get(site_id)
@@ -82,16 +94,16 @@ class Deliveries:
         if site is None:
             site = self._sites[job.claimed.site_id] = Site(job.claimed.site_id)
         site.push(job)
-        self.unsettled += 1
+        self._held.add(job.held)
         self._start(site)
 
-    def settled(self, count: int) -> None:
-        self.unsettled -= count
+    def settled(self, verdicts: Sequence[Verdict]) -> None:
+        self._held.difference_update((v.settlement.owner, v.settlement.recipient_id) for v in verdicts)
 
     def take_back(self) -> list[Job]:
         """Take out the jobs that nobody has begun."""
         taken = [job for site in self._sites.values() for job in site.clear()]
-        self.unsettled -= len(taken)
+        self._held.difference_update(job.held for job in taken)
         return taken
 
     async def finish_within(self, seconds: float) -> bool:
@@ -157,6 +169,8 @@ class Deliveries:
             verdict = await self._deliver(job)
         except NotFound as error:
             verdict = self._verdict(job, Outcome(RecipientState.FAILED, None, None, error.message), None)
+        except Unavailable:  # the database is away: not the recipient's fault, nothing was tried
+            verdict = None
         except Exception as error:  # a fault of ours must neither lose the recipient nor stop the site
             log.loop_failed("deliver", error)
             verdict = self._deferred(job, "internal fault")
@@ -230,12 +244,13 @@ class Deliveries:
 
     async def _release(self, job: Job) -> None:
         """Not tried: back into the queue, if it is still ours to give."""
-        self.unsettled -= 1
+        self._held.discard(job.held)
         try:
             async with self._database.hot() as connection:
                 await store.queue.release(connection, job.owner, [job.claimed.recipient_id])
         except store.db.CONNECTION_ERRORS as error:
-            log.loop_failed("release", error)  # the lease's end frees it
+            log.loop_failed("release", error)
+            self._strayed()
 
     # --- verdicts
 

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import date
 from itertools import groupby
 from typing import Any
@@ -30,7 +30,7 @@ from app.delivery.lanes import Job
 from app.delivery.lease import Lease
 from app.delivery.placing import Placing
 from app.delivery.route import Router
-from app.delivery.settle import Settler
+from app.delivery.settle import Settler, Verdict
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
@@ -76,6 +76,7 @@ class Drain:
             connections=self._connections,
             settler=self._settler,
             want=self._on_want,
+            strayed=self._on_strayed,
         )
         self._claims = Claims(
             database,
@@ -83,6 +84,7 @@ class Drain:
             self.lease,
             wakes,
             in_hand=lambda: self._deliveries.unsettled,
+            held_of=self._deliveries.held_of,
             buffered=self._deliveries.buffered,
             take=self._take,
         )
@@ -260,9 +262,12 @@ class Drain:
         except store.db.CONNECTION_ERRORS as error:
             log.loop_failed("slots", error)
 
-    def _on_settled(self, count: int) -> None:
-        self._deliveries.settled(count)
+    def _on_settled(self, verdicts: Sequence[Verdict]) -> None:
+        self._deliveries.settled(verdicts)
         self._claims.room_made()
+
+    def _on_strayed(self) -> None:
+        self._claims.strayed = True
 
     def _on_want(self, site_id: int, buffered: int) -> None:
         self._claims.want(site_id, buffered)

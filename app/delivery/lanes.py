@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from app.store.messages import Deliverable
 from app.store.queue import Claimed
@@ -29,6 +30,10 @@ class Job:
     deliverable: Deliverable
     head: bytes | None
     body: bytes | None
+
+    @property
+    def held(self) -> tuple[int, UUID]:
+        return self.owner, self.claimed.recipient_id
 
     @property
     def cost(self) -> int:

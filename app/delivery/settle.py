@@ -68,9 +68,9 @@ class Latency:
 
 
 class Settler:
-    """The settle loop of one worker. `settled` is told how many left its hands."""
+    """The settle loop of one worker. `settled` is told which verdicts are written."""
 
-    def __init__(self, database: store.db.Database, wakes: Wakes, settled: Callable[[int], None]) -> None:
+    def __init__(self, database: store.db.Database, wakes: Wakes, settled: Callable[[Sequence[Verdict]], None]) -> None:
         self._database = database
         self._wakes = wakes
         self._settled = settled
@@ -133,7 +133,7 @@ class Settler:
                 for verdict in batch:
                     await self._settle([verdict])
                 return
-        self._settled(len(batch))
+        self._settled(batch)
 
     async def _write(self, batch: Sequence[Verdict]) -> None:
         async with self._database.hot() as connection, connection.transaction():

@@ -1,7 +1,8 @@
 """The queue: one narrow row per recipient that is still to be decided. PostgreSQL is the queue.
 
 Inserted at accept, claimed by setting `owner` (a worker's id; ids are never used twice, so the owner is also the fence),
-deleted at settle or put back with a new `due_at`. A held row is due at 'infinity'. Two partial indexes: what is ready, by lane
+deleted at settle or put back with a new `due_at`. Of a ready row `due_at` says since when it is ready: claims walk on from there, so
+whatever makes a row ready (again) or moves it sets it to now. A held row is due at 'infinity'. Two partial indexes: what is ready, by lane
 and account; what waits, by time.
 """
 
@@ -161,7 +162,7 @@ async def survey_shares(connection: HotConnection, after: Share, limit: int) -> 
 
 
 _PROMOTE = """
-UPDATE queue q SET ready = true
+UPDATE queue q SET ready = true, due_at = now()
 FROM (SELECT recipient_id FROM queue WHERE NOT ready AND due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) d
 WHERE q.recipient_id = d.recipient_id
 RETURNING q.site_id, q.class, q.account_id
@@ -176,15 +177,28 @@ async def promote_due(connection: HotConnection, limit: int) -> list[Share]:
 async def release(connection: HotConnection, owner: int, recipient_ids: Sequence[UUID]) -> None:
     """Give claimed rows back untried: a worker that stops, or that claimed more than it can hold."""
     await connection.execute(
-        "UPDATE queue SET owner = NULL, claims = claims - 1 WHERE recipient_id = ANY($1::uuid[]) AND owner = $2", recipient_ids, owner
+        "UPDATE queue SET owner = NULL, claims = claims - 1, due_at = now() WHERE recipient_id = ANY($1::uuid[]) AND owner = $2",
+        recipient_ids,
+        owner,
     )
+
+
+async def release_strays(connection: HotConnection, owner: int, held: Sequence[UUID]) -> list[Share]:
+    """Give back what is in a worker's name but not in its hands; returns their shares, one per row. Scans the queue."""
+    rows = await connection.fetch(
+        "UPDATE queue SET owner = NULL, claims = claims - 1, due_at = now() WHERE owner = $1 AND recipient_id <> ALL($2::uuid[])"
+        " RETURNING site_id, class, account_id",
+        owner,
+        held,
+    )
+    return [Share(*row) for row in rows]
 
 
 # Suspects (claimed twice without being settled) go to a lane of their own; those claimed too often wait for the operator.
 _FREE = f"""
 UPDATE queue
 SET owner = NULL, maybe_sent = true, ready = claims < {HELD_FROM_CLAIMS},
-    due_at = CASE WHEN claims < {HELD_FROM_CLAIMS} THEN due_at ELSE 'infinity' END,
+    due_at = CASE WHEN claims < {HELD_FROM_CLAIMS} THEN now() ELSE 'infinity' END,
     site_id = CASE WHEN claims < {ALONE_FROM_CLAIMS} THEN site_id ELSE {SUSPECT_SITE} END
 WHERE owner = ANY($1::int[])
 RETURNING recipient_id, account_id, site_id, class, bytes, due_at, claims, attempts, maybe_sent
@@ -202,7 +216,7 @@ async def free_rows_of(connection: HotConnection, owners: Sequence[int]) -> list
 async def place(connection: HotConnection, recipient_ids: Sequence[UUID], site_ids: Sequence[int]) -> None:
     """Move rows that nobody has claimed to the lanes of the sites that were found for them."""
     await connection.execute(
-        "UPDATE queue q SET site_id = p.site_id FROM unnest($1::uuid[], $2::int[]) AS p(recipient_id, site_id)"
+        "UPDATE queue q SET site_id = p.site_id, due_at = now() FROM unnest($1::uuid[], $2::int[]) AS p(recipient_id, site_id)"
         " WHERE q.recipient_id = p.recipient_id AND q.owner IS NULL",
         recipient_ids,
         site_ids,

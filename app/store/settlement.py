@@ -83,6 +83,7 @@ WITH input AS MATERIALIZED (
                 $18::text[], $19::int[], $20::int[])
          AS a(id, phase, code, enhanced, reply, mx, ip, source, tls, connect_ms, total_ms)
     JOIN input i ON i.attempt_id = a.id
+    ON CONFLICT DO NOTHING  -- the commit whose answer was lost
 )
 UPDATE recipients r
 SET state = i.state, reason = i.reason, last_reply = coalesce(i.reply, r.last_reply), next_attempt_at = i.due_at,

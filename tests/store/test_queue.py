@@ -112,3 +112,28 @@ async def test_a_claim_under_way_is_seen_by_the_take_over(database: Database) ->
         assert not taking.done()
         await transaction.commit()
         assert len(await taking) == 1
+
+
+async def test_what_is_in_a_workers_name_but_not_in_its_hands_is_given_back(database: Database) -> None:
+    await write(database, a_message("held@x.test"), a_message("stray@x.test"))
+    worker, other = await a_worker(database), await a_worker(database)
+    held, stray = await claim_all(database, worker)
+    async with database.hot() as connection:
+        assert await store.queue.release_strays(connection, other, []) == []
+        assert await store.queue.release_strays(connection, worker, [held.recipient_id]) == [stray.share]
+    (again,) = await claim_all(database, other)
+    assert (again.recipient_id, again.claims) == (stray.recipient_id, 1)
+
+
+async def test_what_is_ready_again_is_ready_since_now(database: Database) -> None:
+    """Claims go on from where they were: what came back with its old time would lie behind them."""
+    await write(database, a_message())
+    worker = await a_worker(database)
+    (claimed,) = await claim_all(database, worker)
+    async with database.hot() as connection:
+        await store.queue.release(connection, worker, [claimed.recipient_id])
+        (released,) = await store.queue.claim(connection, worker, [Ask(claimed.share, claimed.due_at, 1)])
+        assert released.due_at > claimed.due_at
+        await store.workers.delete_worker(connection, worker)
+        (freed,) = await store.queue.free_rows_of(connection, [worker])
+        assert freed.due_at > released.due_at

@@ -85,3 +85,14 @@ def test_final_states_are_left_once_at_most() -> None:
     assert {s for s in FINAL if TRANSITIONS[s]} == {RecipientState.DELIVERED}
     assert TRANSITIONS[RecipientState.DELIVERED] == {RecipientState.BOUNCED_LATE}
     assert set(TRANSITIONS) == set(RecipientState)
+
+
+async def test_a_settlement_whose_answer_was_lost_may_be_written_again(database: Database) -> None:
+    worker = await a_worker(database)
+    await write(database, a_message())
+    (claimed,) = await claim_all(database, worker)
+    settlement = a_settlement(worker, claimed)
+    async with database.hot() as connection:
+        assert len(await store.settlement.settle(connection, [settlement])) == 1
+        assert await store.settlement.settle(connection, [settlement]) == []
+        assert [row[0] for row in await connection.fetch("SELECT stale FROM attempts")] == [False]
