@@ -9,7 +9,7 @@ After the faults and a drain these must be empty (a *yes* is a final dot that th
     duplicates   a yes after a yes that no fault explains. A fault explains the two when the recipient was *in flight* at it: its first
                  yes came before the fault, its second after, and its queue row named the worker that the fault took when that worker had
                  stopped doing anything. A commit of the outcome takes the row away, so such a row is an outcome that was not committed.
-    unmarked     recipients with an explained duplicate that are not marked `maybe_sent`
+    unmarked     recipients with an explained duplicate that have ended without the mark `maybe_sent`
     late         worker kills after which none of the rows was in other hands within RECLAIM_SECONDS
     unfenced     final states that a worker set after it had been given up
     illegal      recipients whose events are no path through the table of states, or end elsewhere than the recipient
@@ -83,7 +83,7 @@ def check(evidence: Evidence) -> Findings:
         unexpected=frozenset(seen - evidence.attempted),
         accepted_twice=_accepted_twice(evidence, by_address),
         duplicates=unexplained,
-        unmarked=frozenset(r.address for r in explained if not r.maybe_sent),
+        unmarked=frozenset(r.address for r in explained if not r.maybe_sent and r.state in _FINAL),
         late=frozenset(_late(evidence.faults)),
         unfenced=frozenset(_unfenced(evidence)),
         illegal=frozenset(_illegal(evidence)),

@@ -23,6 +23,7 @@ from tests.chaos.mortal_worker import LEAST_IN_HAND, POINTS
 from tests.house.children import Child
 
 _BUSY_SECONDS = 60.0
+_CALM_SECONDS = 60.0
 _POINT_SECONDS = 20.0
 _SETTLED_SECONDS = 0.3
 _WATCH_SECONDS = 90.0
@@ -45,6 +46,19 @@ async def busy_workers(harness: Harness) -> dict[int, int]:
         if time.monotonic() > until:
             raise RuntimeError(f"the house does not get busy: {claimed}\n{harness.logs()}")
         await asyncio.sleep(0.05)
+
+
+async def wait_for_calm(harness: Harness) -> None:
+    """Until what the dead workers had is settled: rows that lose two workers are suspects, which the house takes one by one."""
+    until = time.monotonic() + _CALM_SECONDS
+    while time.monotonic() < until:
+        rows = await harness.ask(
+            "SELECT count(*) FROM queue q WHERE (maybe_sent AND ready)"
+            " OR (owner IS NOT NULL AND NOT EXISTS (SELECT FROM workers w WHERE w.id = q.owner AND lease_until > now()))"
+        )
+        if rows is not None and rows[0][0] == 0:
+            return
+        await asyncio.sleep(0.1)
 
 
 async def busiest_worker(harness: Harness) -> tuple[Child, int, int]:

@@ -40,7 +40,10 @@ async def attack(harness: Harness, strikes: list[faults.Strike], began: float) -
     """Load the house, strike, let it rest, judge."""
     await harness.load()
     await asyncio.sleep(_WARM_SECONDS)
+    chance = random.Random(harness.options.seed)
     for strike in strikes:
+        if chance.random() >= harness.options.overlap:
+            await faults.wait_for_calm(harness)
         await strike(harness)
         await asyncio.sleep(harness.options.pause_seconds)
     await asyncio.sleep(_WARM_SECONDS)

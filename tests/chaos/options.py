@@ -16,6 +16,7 @@ class Options:
     outages: int = 3
     valkey_away_seconds: float = 600.0
     pause_seconds: float = 2.0
+    overlap: float = 0.1  # share of the faults that do not wait until the rows of the worker before are settled
     lease_seconds: float = 10.0
     heartbeat_seconds: float = 2.0
     drain_seconds: float = 300.0
@@ -33,7 +34,8 @@ QUICK = {
     "freezes": 1,
     "outages": 0,
     "valkey_away_seconds": 10.0,
-    "pause_seconds": 0.5,
+    "pause_seconds": 0.3,
+    "overlap": 0.0,
     "lease_seconds": 3.0,
     "heartbeat_seconds": 0.5,
     "drain_seconds": 45.0,
