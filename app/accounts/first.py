@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
 from app import store
 from app.accounts.credentials import ALL, create_key
 from app.accounts.domains import add_domain
@@ -13,8 +11,6 @@ from app.keyring import Keyring
 
 FIRST_ACCOUNT = "first"
 FIRST_KEY = "first key"
-# Two processes that start together: the second waits and finds the account.
-_LOCK = 0x66697273
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +25,7 @@ class FirstAccount:
 async def ensure_first_account(database: store.db.Database, keyring: Keyring, *, domain: str = "shop.example.test") -> FirstAccount:
     """An account with a domain, its DKIM keys and an API key that may do everything; made if there is none."""
     async with database.transaction() as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        await store.accounts.lock_accounts(connection)  # two processes that start together: the second waits and finds it
         account = await store.accounts.find_account(connection, FIRST_ACCOUNT)
         if account is not None:
             domains = await store.domains.list_domains(connection, account.id)

@@ -6,7 +6,7 @@ Only events of finished transactions are shown, so an event may appear a moment 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
@@ -46,6 +46,24 @@ class Event(BaseModel):
     tags: list[str]
     metadata: dict[str, str]
     facts: Annotated[dict[str, Any], Field(description="What else is known; depends on the type, and may grow.")]
+
+
+class EventPost(BaseModel):
+    """What is posted to a webhook endpoint: one event. Signed after Standard Webhooks."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: EventType
+    timestamp: DateTime
+    data: Event
+
+
+class EventBatchPost(BaseModel):
+    """What is posted to a webhook endpoint with a batch_size above 1: several events."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["batch"]
+    timestamp: DateTime
+    data: list[Event]
 
 
 class EventPage(BaseModel):

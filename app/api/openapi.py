@@ -73,21 +73,37 @@ def json_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
-def describe(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """The whole document. `bodies` are the types of json_body."""
+def describe(app: FastAPI, bodies: Sequence[type[BaseModel]], posts: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """The whole document. `bodies` are the types of json_body, `posts` what webhook endpoints are sent."""
     document = get_openapi(
         title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, tags=_TAGS, servers=[{"url": "/"}]
     )
     document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
     components = document.setdefault("components", {})
-    components["schemas"] = _schemas(components.get("schemas", {}), bodies)
+    components["schemas"] = _schemas(components.get("schemas", {}), (*bodies, *posts))
     components["headers"] = _HEADERS
     components["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, `stf_…`."}}
+    document["webhooks"] = {"event": {"post": _webhook(posts)}}
     document["security"] = [{"apiKey": []}]
     for path, methods in document["paths"].items():
         for operation in methods.values():
             _complete(operation, public=not path.startswith("/v1/"))
     return document
+
+
+def _webhook(posts: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """What the relay asks of a webhook endpoint (Standard Webhooks 1.0)."""
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    schema = {"oneOf": [{"$ref": _SCHEMAS + model.__name__} for model in posts]}
+    return {
+        "operationId": "receiveEvent",
+        "summary": "Something happened",
+        "tags": ["webhooks"],
+        "security": [],
+        "parameters": [{"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in names],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"2XX": {"description": "It is taken. Anything else is tried again, for three days; 410 disables the endpoint."}},
+    }
 
 
 def _schemas(found: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
@@ -49,6 +49,9 @@ TITLES = {
 }
 _CODES = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "message_too_large", 415: "unsupported_media_type"}
 _SENTENCES = {404: "There is nothing at this path.", 405: "This path does not know this method."}
+
+
+router = APIRouter()
 
 
 class FieldProblem(BaseModel):
@@ -130,8 +133,17 @@ def pointer_to(path: Iterable[str | int]) -> str:
     return "#" + "".join(f"/{step}" for step in steps)
 
 
+@router.get("/problems/{code}", include_in_schema=False)
+async def explain_problem(code: str) -> Response:
+    """What `type` of a problem leads to."""
+    if code not in TITLES:
+        raise HTTPException(404)
+    return Response(f"{code}: {TITLES[code]}.\n", media_type="text/plain")
+
+
 def install(app: FastAPI) -> None:
     """Let every exception that a route, a dependency or the framework raises become a problem."""
+    app.include_router(router)
     app.add_exception_handler(RelayError, _relay_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _parameter_error)

@@ -26,6 +26,8 @@ _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`
 _REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
 _BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES)
 
+_POSTS = (events.EventPost, events.EventBatchPost)
+
 
 def mount(app: FastAPI) -> None:
     """Routes, problems, the door and the document."""
@@ -111,5 +113,5 @@ def _answer(model: Any, description: str, example: Any, headers: dict[str, Any])
 
 def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = describe(app, _BODIES)
+        app.openapi_schema = describe(app, _BODIES, _POSTS)
     return app.openapi_schema

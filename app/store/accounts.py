@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, LargeBinary, Row, Table, Text, func, insert, or_, select, update
+from sqlalchemy import Column, DateTime, ForeignKey, Integer, LargeBinary, Row, Table, Text, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,12 +38,18 @@ api_keys = Table(
 )
 
 # A key in use is stamped once in this time: a date for the operator, not a counter.
+_MAKING_LOCK = 0x61636374  # "acct"; any number that nobody else in this database uses
 _STAMP_EVERY = timedelta(minutes=5)
 
 
 async def insert_account(connection: AsyncConnection, name: str) -> int:
     """Add an account; IntegrityError when the name is taken."""
     return int((await connection.execute(insert(accounts).values(name=name).returning(accounts.c.id))).scalar_one())
+
+
+async def lock_accounts(connection: AsyncConnection) -> None:
+    """Be the only one who looks whether an account is there and then makes it, until the transaction ends."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MAKING_LOCK})
 
 
 async def list_accounts(connection: AsyncConnection) -> Sequence[Row[Any]]:

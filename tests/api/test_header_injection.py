@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.store.ids import parse_public_id
+from app.store.messages import load_content
 
 CHARACTERS = {
     "CR": "\r",
@@ -104,10 +105,10 @@ async def test_what_is_accepted_is_exactly_what_was_meant(shop: Any, house: Any)
         headers={"X-Order": "1042", "List-Unsubscribe": "<https://example.com/u?" + "a" * 300 + ">"},
         attachments=[{"filename": 'Rechnung "März".pdf', "content": "YQ=="}],
     )
+    message_id = parse_public_id("msg", accepted["id"])
     async with house.database.hot() as connection:
-        head, body = await connection.fetchrow(
-            "SELECT head, body FROM content WHERE message_id = $1", parse_public_id("msg", accepted["id"])
-        )
+        purge_on = await connection.fetchval("SELECT purge_on FROM messages WHERE id = $1", message_id)
+        ((_, head, body),) = await load_content(connection, [shop.account_id], [message_id], purge_on)
     read = email.message_from_bytes(head + b"\r\n" + body, policy=email.policy.SMTP)
     names = ["From", "To", "Cc", "Subject", "Date", "Message-ID", "X-Order", "List-Unsubscribe", "MIME-Version", "Content-Type"]
     assert read.keys() == names

@@ -72,6 +72,14 @@ async def test_what_nobody_foresaw_is_a_problem(house: Any, shop: Any, monkeypat
     assert "secret" not in answer.text
 
 
+async def test_the_type_of_a_problem_leads_to_its_description(shop: Any) -> None:
+    problem = (await shop.client.get("/nothing")).json()
+    answer = await shop.client.get(problem["type"])
+    assert answer.status_code == 200
+    assert problem["title"] in answer.text
+    assert (await shop.client.get("/problems/none")).status_code == 404
+
+
 async def test_health(shop: Any, house: Any) -> None:
     async with client_of(house.app, None) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
