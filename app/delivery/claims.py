@@ -56,6 +56,7 @@ class Claims:
         wakes: Wakes,
         *,
         in_hand: Callable[[], int],
+        bytes_in_hand: Callable[[], int],
         held_of: Callable[[int], list[UUID]],
         buffered: Callable[[int, int], int],
         take: Callable[[Any, int, list[Claimed]], Any],
@@ -65,6 +66,7 @@ class Claims:
         self._lease = lease
         self._wakes = wakes
         self._in_hand = in_hand
+        self._bytes_in_hand = bytes_in_hand
         self._held_of = held_of
         self._buffered = buffered
         self._take = take
@@ -138,7 +140,9 @@ class Claims:
     # --- planning
 
     def _has_room(self, lane_class: int) -> bool:
-        return self._in_hand() < self._settings.worker_buffer_rows * (_BULK_PART if lane_class else 1.0)
+        part = _BULK_PART if lane_class else 1.0
+        settings = self._settings
+        return self._in_hand() < settings.worker_buffer_rows * part and self._bytes_in_hand() < settings.worker_buffer_bytes * part
 
     def _plan(self) -> list[Ask]:
         if self._wants_suspect():

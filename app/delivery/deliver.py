@@ -71,7 +71,8 @@ class Deliveries:
         self._tasks: set[asyncio.Task[None]] = set()
         self._large = asyncio.Semaphore(_LARGE_LOADS)
         # (owner, recipient): a recipient may be claimed anew while a job of a lost lease still ends.
-        self._held: set[tuple[int, UUID]] = set()
+        self._held: dict[tuple[int, UUID], int] = {}
+        self.unsettled_bytes = 0
         self.conversing = 0
 
     # --- what is in hand
@@ -94,17 +95,23 @@ class Deliveries:
         if site is None:
             site = self._sites[job.claimed.site_id] = Site(job.claimed.site_id)
         site.push(job)
-        self._held.add(job.held)
+        self._held[job.held] = job.claimed.bytes if job.body is not None else 0
+        self.unsettled_bytes += self._held[job.held]
         self._start(site)
 
     def settled(self, verdicts: Sequence[Verdict]) -> None:
-        self._held.difference_update((v.settlement.owner, v.settlement.recipient_id) for v in verdicts)
+        for verdict in verdicts:
+            self._let_go((verdict.settlement.owner, verdict.settlement.recipient_id))
 
     def take_back(self) -> list[Job]:
         """Take out the jobs that nobody has begun."""
         taken = [job for site in self._sites.values() for job in site.clear()]
-        self._held.difference_update(job.held for job in taken)
+        for job in taken:
+            self._let_go(job.held)
         return taken
+
+    def _let_go(self, held: tuple[int, UUID]) -> None:
+        self.unsettled_bytes -= self._held.pop(held, 0)
 
     async def finish_within(self, seconds: float) -> bool:
         """Wait for the conversations under way; whether all of them ended."""
@@ -244,7 +251,7 @@ class Deliveries:
 
     async def _release(self, job: Job) -> None:
         """Not tried: back into the queue, if it is still ours to give."""
-        self._held.discard(job.held)
+        self._let_go(job.held)
         try:
             async with self._database.hot() as connection:
                 await store.queue.release(connection, job.owner, [job.claimed.recipient_id])

@@ -84,6 +84,7 @@ class Drain:
             self.lease,
             wakes,
             in_hand=lambda: self._deliveries.unsettled,
+            bytes_in_hand=lambda: self._deliveries.unsettled_bytes,
             held_of=self._deliveries.held_of,
             buffered=self._deliveries.buffered,
             take=self._take,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -95,7 +95,7 @@ class Lease:
         async with self._beating, self._database.hot() as connection, connection.transaction():
             self._ended = True
             await store.workers.delete_worker(connection, self.worker_id)
-            freed = await store.queue.free_rows_of(connection, [self.worker_id])
+            freed, _ = await _free(connection, [self.worker_id])
         self._wakes.tell_ready({Share(row.site_id, row.lane_class, row.account_id) for row in freed})
 
     async def tell_stopping(self) -> None:
@@ -128,17 +128,18 @@ class Lease:
             dead = await store.workers.delete_dead_workers(connection, self._settings.lease_seconds)
             if not dead:
                 return
-            freed = await store.queue.free_rows_of(connection, dead)
-            poisonous = [row for row in freed if row.claims >= HELD_FROM_CLAIMS]
-            await _hold(connection, poisonous)
-        log.workers_given_up(list(dead), len(freed), len(poisonous))
+            freed, held = await _free(connection, dead)
+        log.workers_given_up(list(dead), len(freed), held)
         self._wakes.tell_ready({Share(row.site_id, row.lane_class, row.account_id) for row in freed})
 
 
-async def _hold(connection: Any, rows: list[store.queue.Claimed]) -> None:
-    """Rows that outlived too many workers wait for the operator."""
-    if not rows:
-        return
-    reason = f"claimed {HELD_FROM_CLAIMS} times by workers that died with it"
-    told = await store.messages.hold_recipients(connection, [r.account_id for r in rows], [r.recipient_id for r in rows], reason)
-    await record(connection, [Event(EventType.HELD, t.account_id, t.recipient_id, t.events, {"reason": reason}) for t in told])
+async def _free(connection: Any, owners: Sequence[int]) -> tuple[list[store.queue.Claimed], int]:
+    """Take the rows of workers that are gone; those that outlived too many workers wait for the operator. How many do comes second."""
+    freed = await store.queue.free_rows_of(connection, owners)
+    poisonous = [row for row in freed if row.claims >= HELD_FROM_CLAIMS]
+    if poisonous:
+        reason = f"claimed {HELD_FROM_CLAIMS} times by workers that died with it"
+        accounts, recipients = [row.account_id for row in poisonous], [row.recipient_id for row in poisonous]
+        told = await store.messages.hold_recipients(connection, accounts, recipients, reason)
+        await record(connection, [Event(EventType.HELD, t.account_id, t.recipient_id, t.events, {"reason": reason}) for t in told])
+    return freed, len(poisonous)

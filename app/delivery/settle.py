@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+import asyncpg
+
 from app import log, store
 from app.events.record import Event, EventType, record
 from app.jobs import Wakes
@@ -35,7 +37,9 @@ _EVENT_OF = {
     RecipientState.HELD: EventType.HELD,
 }
 
-_TRIES_WITHOUT_WORDS = 3
+# PostgreSQL's troubles, not the outcome's.
+_PASSING = (*CONNECTION_ERRORS, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError, asyncpg.InternalServerError)
+_RETRY_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +115,27 @@ class Settler:
                 self._idle.set()
 
     async def _settle(self, batch: Sequence[Verdict]) -> None:
-        tries = 0
+        """Write a batch, however long PostgreSQL is away, full or busy; what it refuses for its content is written alone."""
         while True:
             try:
                 await self._write(batch)
-                break
-            except CONNECTION_ERRORS as error:
+            except _PASSING as error:
                 log.loop_failed("settle", error)
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(_RETRY_SECONDS)
             except Exception as error:
                 log.loop_failed("settle", error)
-                tries += 1
-                if len(batch) == 1 and tries <= _TRIES_WITHOUT_WORDS:
-                    batch = [_without_words(batch[0])]
-                    await asyncio.sleep(0.3)
-                    continue
-                if len(batch) == 1:
-                    # Ours until this worker leaves; then it is freed as maybe sent, and held if that goes on.
-                    log.outcome_dropped(str(batch[0].settlement.recipient_id))
+                if len(batch) > 1:
+                    for verdict in batch:
+                        await self._settle([verdict])
+                    return
+                bare = _without_words(batch[0])
+                if bare == batch[0]:
+                    # Nothing of it can be written: it goes back to the queue by and by, and is held if that goes on.
+                    log.outcome_dropped(str(bare.settlement.recipient_id))
                     break
-                for verdict in batch:
-                    await self._settle([verdict])
-                return
+                batch = [bare]
+            else:
+                break
         self._settled(batch)
 
     async def _write(self, batch: Sequence[Verdict]) -> None:

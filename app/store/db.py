@@ -34,15 +34,14 @@ metadata = MetaData(
 # asyncpg ships no types: the hot connection is its Connection (or the pool's proxy of one).
 HotConnection = Any
 
-# What PostgreSQL being away looks like, over both drivers' paths.
+# What it looks like when PostgreSQL is away, or there and unable: stopping, read-only, out of disk, memory or connections.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
 )
 
