@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from typing import Any
 
 import orjson
@@ -26,10 +27,10 @@ from app.api.message_body import ADDRESS_MARKS, MOST_BATCH_ITEMS, read_item, rea
 from app.api.message_status import read_message_id
 from app.api.problems import invalid_fields, problem_of, refuse_fields, request_id_of
 from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
-from app.intake.cancel import cancel
 from app.intake.submit import Receipt, Submission
 from app.store.ids import public_id
 from app.store.states import RecipientState
+from app.watch.metrics import accept_seconds, accepted_messages
 
 # RFC 9110 §5.6.2 has no rule for it; the draft (ietf-httpapi-idempotency-key) quotes it, the SDKs in use do not: both are taken.
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -51,7 +52,11 @@ async def create_message(request: Request) -> Response:
         raise _invalid(error) from error
     body_hash = hashlib.sha256(raw).digest() if key is not None else None
     submission = draft_submission(body, idempotency_key=key, body_hash=body_hash, most_bytes=house.settings.max_message_bytes)
+    began = time.perf_counter()
     receipt = await house.intake.submit(sender, submission)
+    if not receipt.replayed:
+        accept_seconds.observe(time.perf_counter() - began)
+        accepted_messages.inc()
     return Response(orjson.dumps(_accepted(receipt)), 202, _REPLAYED if receipt.replayed else None, media_type=_JSON)
 
 
@@ -68,6 +73,7 @@ async def create_batch(request: Request) -> Response:
     request_id = request_id_of(request)
     answers = [_item_answer(result, request_id) for result in results]
     refused = sum(isinstance(result, RelayError) for result in results)
+    accepted_messages.inc(sum(isinstance(result, Receipt) and not result.replayed for result in results))
     answer = {"accepted": len(results) - refused, "refused": refused, "results": answers}
     return Response(orjson.dumps(answer), 207 if refused else 202, media_type=_JSON)
 
@@ -76,9 +82,9 @@ async def cancel_message(request: Request) -> Response:
     """Take back what still waits of a message."""
     sender = await find_sender(request, "messages:send")
     message_id = read_message_id(request.path_params["id"])
-    database = house_of(request).database
-    await cancel(database, sender.account_id, message_id)
-    async with database.hot() as connection:
+    house = house_of(request)
+    await house.intake.cancel(sender, message_id)
+    async with house.database.hot() as connection:
         recipients = await store.messages.read_recipients(connection, sender.account_id, message_id)
     if not any(one.state == RecipientState.CANCELLED for one in recipients):
         raise Conflict("It is too late to cancel: every recipient is settled, or being sent to right now.")

@@ -24,6 +24,7 @@ from starlette.responses import Response
 
 from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, Unavailable
 from app.store.db import CONNECTION_ERRORS
+from app.watch.metrics import problems
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 50
@@ -90,7 +91,8 @@ class Problem(BaseModel):
 
 
 def problem_of(error: RelayError, request_id: str) -> dict[str, Any]:
-    """The problem document of a refusal."""
+    """The problem document of a refusal, which is counted."""
+    problems.labels(error.code).inc()
     return _document(error.http_status, error.code, error.message, request_id, error.errors)
 
 

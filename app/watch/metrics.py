@@ -23,7 +23,7 @@ _FRESH_SECONDS = 5.0
 _CLASSES = {0: "transactional", 1: "bulk"}
 
 accepted_messages = Counter("staffetta_accepted_messages_total", "Messages committed by this process.")
-refused_messages = Counter("staffetta_refused_messages_total", "Submissions refused by this process, by the code of the problem.", ["code"])
+problems = Counter("staffetta_problems_total", "Refusals answered by this process, of requests and of items in batches, by code.", ["code"])
 accept_seconds = Histogram(
     "staffetta_accept_seconds",
     "From a submission's arrival to its durable yes.",
