@@ -52,10 +52,7 @@ async def wait_for_calm(harness: Harness) -> None:
     """Until what the dead workers had is settled: rows that lose two workers are suspects, which the house takes one by one."""
     until = time.monotonic() + _CALM_SECONDS
     while time.monotonic() < until:
-        rows = await harness.ask(
-            "SELECT count(*) FROM queue q WHERE (maybe_sent AND ready)"
-            " OR (owner IS NOT NULL AND NOT EXISTS (SELECT FROM workers w WHERE w.id = q.owner AND lease_until > now()))"
-        )
+        rows = await harness.ask("SELECT count(*) FROM queue WHERE (maybe_sent AND ready) OR owner = ANY($1::int[])", list(harness.taken))
         if rows is not None and rows[0][0] == 0:
             return
         await asyncio.sleep(0.1)
@@ -140,6 +137,7 @@ async def _take(harness: Harness, fault: Fault) -> None:
 async def _own(harness: Harness, fault: Fault) -> Fault:
     """The fault with the rows that the worker took with it."""
     assert fault.worker is not None
+    harness.taken.add(fault.worker)
     await asyncio.sleep(_SETTLED_SECONDS)
     return replace(fault, owned=frozenset(await _rows_of(harness, fault.worker)))
 

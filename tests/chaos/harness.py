@@ -68,6 +68,7 @@ class Harness:
         self._worker_module = ("tests.chaos.mortal_worker", str(self.deaths), *([worker_sabotage] if worker_sabotage else []))
         self._api_module = api_module
         self.faults: list[Fault] = []
+        self.taken: set[int] = set()  # ids of workers that a fault has taken
         self.given_up: dict[int, float] = {}
         self.keep_down: set[str] = set()  # servers that are not to be started again now
         self.leaving: set[int] = set()  # process ids that are not to be replaced
