@@ -97,7 +97,9 @@ def _children(directory: Path) -> dict[str, int]:
     found = {}
     for pid in running_with("STAFFETTA_STARTED_FOR", str(directory)):
         with contextlib.suppress(psutil.Error):
-            found[psutil.Process(pid).cmdline()[-1]] = pid
+            command = psutil.Process(pid).cmdline()
+            if command:  # else it is ending
+                found[command[-1]] = pid
     return found
 
 
