@@ -24,7 +24,7 @@ JITTER = 0.2
 _LAST_CHANCE = timedelta(seconds=30)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """The verdict. `due_at` is set for deferred alone."""
 

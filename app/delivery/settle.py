@@ -42,7 +42,7 @@ _PASSING = (*CONNECTION_ERRORS, asyncpg.TransactionRollbackError, asyncpg.LockNo
 _RETRY_SECONDS = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """A settlement with what its event says. `address` is the suppression key."""
 

@@ -32,7 +32,7 @@ class EventType(StrEnum):
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """`about` is the recipient's id, of `accepted` the message's; `number` counts the recipient's events from 1."""
 

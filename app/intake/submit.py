@@ -20,11 +20,11 @@ from app import store
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook
 from app.config import Settings
-from app.errors import Conflict, InvalidMessage, RelayError
+from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
 from app.events.record import Event, EventType, record
 from app.intake import admission
 from app.intake.cancel import Cancellation, cancel
-from app.intake.group_commit import GroupCommit, Verdict
+from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.jobs import Wakes
 from app.mail.compose import Content, Draft, compose
 from app.store.queue import Share
@@ -35,9 +35,10 @@ from app.store.submissions import NewMessage, NewRecipient
 LOCK_TIMEOUT_MS = 300
 # Composing is CPU work: a batch lets others have the loop now and then.
 _COMPOSE_SLICE = 10
+_BATCH_SLICE = 250
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submission:
     """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused."""
 
@@ -51,7 +52,7 @@ class Submission:
     body_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReceiptRecipient:
     id: UUID
     address: str
@@ -60,7 +61,7 @@ class ReceiptRecipient:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """The durable yes. `rfc_message_id` is the Message-ID header with its angle brackets."""
 
@@ -112,6 +113,7 @@ class Intake:
         """Accept many, each on its own: the result of each stands at its place; one that is refused sinks no other."""
         results: list[Receipt | RelayError | None] = [None] * len(submissions)
         pending: list[tuple[int, NewMessage, asyncio.Future[Verdict]]] = []
+        prepared: list[tuple[int, NewMessage]] = []
         keys: set[tuple[int, str]] = set()
         try:
             for place, submission in enumerate(submissions):
@@ -119,12 +121,15 @@ class Intake:
                     key = self._begin_key(sender, submission)
                     if key is not None:
                         keys.add(key)
-                    message = await self._prepare(sender, submission)
-                    pending.append((place, message, self._commits.add(message)))
+                    prepared.append((place, await self._prepare(sender, submission)))
                 except RelayError as error:
                     results[place] = error
+                if len(prepared) >= _BATCH_SLICE:
+                    pending += self._join_line(prepared, results)
+                    prepared = []
                 if place % _COMPOSE_SLICE == _COMPOSE_SLICE - 1:
                     await asyncio.sleep(0)
+            pending += self._join_line(prepared, results)
             for place, message, future in pending:
                 try:
                     verdict = await future
@@ -134,6 +139,18 @@ class Intake:
         finally:
             self._keys_under_way -= keys
         return [result for result in results if result is not None]
+
+    def _join_line(
+        self, prepared: list[tuple[int, NewMessage]], results: list[Receipt | RelayError | None]
+    ) -> list[tuple[int, NewMessage, asyncio.Future[Verdict]]]:
+        """Join the line with a slice of a batch: fewer, larger groups than if each joined when it is ready."""
+        joined = []
+        for place, message in prepared:
+            try:
+                joined.append((place, message, self._commits.add(message)))
+            except RelayError as error:
+                results[place] = error
+        return joined
 
     async def cancel(self, sender: Sender, message_id: UUID) -> Cancellation:
         """Withdraw what nobody has claimed yet of a message; see `cancel`."""
@@ -231,13 +248,16 @@ class Intake:
     async def _replay(self, message: NewMessage) -> Receipt:
         """The receipt of the submission that used this key first; a key used with another body is refused."""
         assert message.idempotency_key is not None
-        async with self._database.hot() as connection:
-            uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
-            if not uses:
-                raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
-            if uses[0].body_hash != message.body_hash:
-                raise Conflict("This Idempotency-Key was used with another body.")
-            first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
+        try:
+            async with self._database.hot() as connection:
+                uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
+                if not uses:
+                    raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
+                if uses[0].body_hash != message.body_hash:
+                    raise Conflict("This Idempotency-Key was used with another body.")
+                first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
+        except store.db.CONNECTION_ERRORS as error:
+            raise Unavailable("The database is not reachable; send the request again.", retry_after_seconds=RETRY_AFTER_SECONDS) from error
         if first is None:
             raise Conflict("The message of this Idempotency-Key is no longer kept.")
         recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)

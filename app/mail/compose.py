@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from app.mail.address import Address, format_header
 from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, is_field_name
@@ -136,6 +137,12 @@ def check_header(name: str, value: str) -> None:
         raise ValueError(f"The header {name} contains a word of more than {LONGEST_WORD} characters.")
 
 
+@lru_cache(maxsize=64)
+def _date_text(second: datetime) -> str:
+    """RFC 5322 §3.3; the standard library takes 8 µs for what a thousand mails of a second share."""
+    return format_datetime(second)
+
+
 def _head_fields(draft: Draft, message_id: str, date: datetime) -> list[bytes]:
     fields = [_address_field("From", (draft.sender,))]
     for name, addresses in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
@@ -145,7 +152,7 @@ def _head_fields(draft: Draft, message_id: str, date: datetime) -> list[bytes]:
         fields.append(b"To: undisclosed-recipients:;\r\n")
     check_text(draft.subject, "subject")
     fields.append(format_free_text("Subject", draft.subject))
-    fields.append(f"Date: {format_datetime(date)}\r\nMessage-ID: <{message_id}>\r\n".encode("ascii"))
+    fields.append(f"Date: {_date_text(date.replace(microsecond=0))}\r\nMessage-ID: <{message_id}>\r\n".encode("ascii"))
     for name, value in draft.headers:
         check_header(name, value)
         value = value.strip(" \t")

@@ -1,5 +1,8 @@
 """PostgreSQL: a table and every query on it share one file; functions are `verb_noun(connection, …)` and take sequences.
 
+Values that are made for every message are plain dataclasses with slots: a frozen one costs three times as much to make. Nobody
+changes them.
+
 Nothing here decides, commits or knows a protocol. The two statements that touch every table of a message at once
 (accept, settle) have a file of their own.
 """

@@ -50,7 +50,7 @@ events = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventRow:
     account_id: int
     id: UUID
@@ -87,7 +87,7 @@ class Cursor:
     id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FeedRow:
     xid: str
     id: UUID

@@ -144,7 +144,7 @@ async def read_accepted(connection: HotConnection, account_id: int, message_id: 
     return Accepted(rows[0][0], tuple(AcceptedRecipient(r[1], r[2], r[3], RecipientState(r[4]), r[5]) for r in rows))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deliverable:
     """What delivery needs to know of a recipient and its message, but the content."""
 

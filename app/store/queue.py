@@ -70,7 +70,7 @@ class Share(NamedTuple):
     account_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """Take up to `take` rows of a share, from those ready since `after`."""
 
@@ -79,7 +79,7 @@ class Ask:
     take: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claimed:
     """A row in a worker's hands."""
 

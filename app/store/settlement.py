@@ -16,7 +16,7 @@ from app.store.db import HotConnection
 from app.store.states import FINAL, RecipientState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptRow:
     """One try, as it is kept. `id` is a UUIDv7 of its start."""
 
@@ -33,7 +33,7 @@ class AttemptRow:
     total_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """The verdict on one claimed recipient. `due_at` is given for deferred alone; `site_id` re-lanes a deferred row."""
 
@@ -48,7 +48,7 @@ class Settlement:
     attempt: AttemptRow | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     recipient_id: UUID
     events: int  # the recipient's count of events, this one included

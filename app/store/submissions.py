@@ -17,7 +17,7 @@ from app.store.messages import pack_body
 from app.store.states import RecipientState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewRecipient:
     id: UUID
     address: str
@@ -25,7 +25,7 @@ class NewRecipient:
     kind: str  # to, cc, bcc
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewMessage:
     """One submission, ready to be written. `lane_class`: 0 transactional, 1 bulk."""
 
@@ -54,7 +54,7 @@ class NewMessage:
         return len(self.head) + len(self.body)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WrittenRecipient:
     """What became of a recipient at the door; `site_id` 0 means that nobody knows its site yet."""
 
