@@ -26,7 +26,6 @@ _BUSY_SECONDS = 60.0
 _CALM_SECONDS = 60.0
 _POINT_SECONDS = 20.0
 _SETTLED_SECONDS = 0.3
-_WATCH_SECONDS = 90.0
 _WATCH_STEP_SECONDS = 0.1
 _DRAIN_SECONDS = 40.0
 
@@ -52,7 +51,9 @@ async def wait_for_calm(harness: Harness) -> None:
     """Until what the dead workers had is settled: rows that lose two workers are suspects, which the house takes one by one."""
     until = time.monotonic() + _CALM_SECONDS
     while time.monotonic() < until:
-        rows = await harness.ask("SELECT count(*) FROM queue WHERE (maybe_sent AND ready) OR owner = ANY($1::int[])", list(harness.taken))
+        rows = await harness.ask(
+            "SELECT count(*) FROM queue WHERE claims >= 2 OR (claims = 1 AND owner IS NULL) OR owner = ANY($1::int[])", list(harness.taken)
+        )
         if rows is not None and rows[0][0] == 0:
             return
         await asyncio.sleep(0.1)
@@ -149,7 +150,7 @@ async def _rows_of(harness: Harness, worker_id: int) -> list[UUID]:
 
 async def _watch_reclaim(harness: Harness, fault: Fault) -> Fault:
     """The fault with the times at which its rows came into other hands."""
-    ids, until = list(fault.owned), time.monotonic() + _WATCH_SECONDS
+    ids, until = list(fault.owned), time.monotonic() + harness.options.watch_seconds
     while ids and time.monotonic() < until:
         rows = await harness.ask(
             "SELECT count(*) FILTER (WHERE owner = $2), count(*) FILTER (WHERE owner IS NULL) FROM queue"

@@ -20,6 +20,7 @@ class Options:
     lease_seconds: float = 10.0
     heartbeat_seconds: float = 2.0
     drain_seconds: float = 300.0
+    watch_seconds: float = 30.0  # how long the rows of a dead worker are watched
     tenants: int = 5
     workers: int = 2
     sink_delay_ms: float = 80.0
@@ -40,4 +41,6 @@ QUICK = {
     "heartbeat_seconds": 0.5,
     "drain_seconds": 45.0,
     "tenants": 2,
+    "sink_delay_ms": 50.0,
+    "most_behind": 300,
 }

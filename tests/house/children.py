@@ -63,7 +63,8 @@ class Child:
 
     def send(self, number: signal.Signals | int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            if self.runs:  # the number of one that has ended may be somebody else's by now
+                os.kill(self.pid, number)
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within `seconds`."""
@@ -77,16 +78,15 @@ class Child:
         """kill -9, and wait for the end."""
         self.send(signal.SIGKILL)
         self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
 
     def stop(self, seconds: float = 30.0) -> bool:
         """SIGTERM, then SIGKILL; whether the first was enough."""
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         ended = self.wait(seconds)
-        if not ended:
-            self.kill()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        self.kill()
         return ended
 
     def last_words(self) -> str:

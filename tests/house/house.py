@@ -81,8 +81,7 @@ class House:
     def close(self) -> None:
         """End everything and remove a directory of our own."""
         for child in reversed(self.children):
-            if child.runs:
-                child.kill()
+            child.kill()
         self.servers.stop()
         if self._own_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
