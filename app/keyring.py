@@ -1,8 +1,8 @@
 """The secret keys of the house, in one file: what they seal, MAC and pepper is worth nothing without it.
 
 Each key is 256 random bits with a number. The newest (`current_id`) makes what is new; older ones stay valid for years,
-because return paths, API keys and sealed DKIM keys carry the number of the key that made them. From one key come many, by
-purpose (HKDF, RFC 5869), so that no two uses share key material.
+because API keys and sealed values carry the number of the key that made them, and return paths are tried with each. From
+one key come many, by purpose (HKDF, RFC 5869), so that no two uses share key material.
 
 Sealed values are AES-256-GCM with the account and the purpose as associated data: a row copied to another account, or
 used for another purpose, does not open.

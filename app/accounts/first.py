@@ -29,7 +29,8 @@ async def ensure_first_account(database: store.db.Database, keyring: Keyring, *,
         account = await store.accounts.find_account(connection, FIRST_ACCOUNT)
         if account is not None:
             domains = await store.domains.list_domains(connection, account.id)
-            return FirstAccount(account.id, None, f"hello@{domains[0].name if domains else domain}")
+            oldest = min(domains, key=lambda row: row.id, default=None)
+            return FirstAccount(account.id, None, f"hello@{oldest.name if oldest is not None else domain}")
         account_id = await store.accounts.insert_account(connection, FIRST_ACCOUNT)
         sending = await add_domain(connection, keyring, account_id, domain)
         _, token = await create_key(connection, keyring, account_id, name=FIRST_KEY, scopes=[ALL])

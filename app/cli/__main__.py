@@ -19,7 +19,42 @@ app = typer.Typer(
     pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 
+keyring = typer.Typer(help="The file of secret keys (STAFFETTA_KEYRING_PATH).", no_args_is_help=True)
+app.add_typer(keyring, name="keyring")
+
+_ROOT = Path(__file__).resolve().parents[2]
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        import tomllib
+
+        print(f"staffetta {tomllib.loads((_ROOT / 'pyproject.toml').read_text())['project']['version']}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which release this is, and end.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Staffetta, the email relay that companies run themselves."""
+
+
+@keyring.command("create")
+def keyring_create() -> None:
+    """Make a keyring for your own servers. Back it up: DKIM keys, API keys and webhook secrets are worth nothing without it."""
+    from app.cli.settings import read_settings
+    from app.keyring import Keyring, KeyringError
+
+    path = read_settings().keyring_path
+    try:
+        Keyring.create(path)
+    except (KeyringError, OSError) as error:
+        sys.exit(f"staffetta: {error}")
+    print(path.resolve())
 
 
 @app.command()
@@ -136,7 +171,13 @@ def _mount_operator_commands() -> None:
 
 def main() -> None:
     _mount_operator_commands()
-    app(prog_name="staffetta")
+    try:
+        app(prog_name="staffetta")
+    except Exception as error:
+        # Compared by name: most commands must not load the keyring's libraries for this.
+        if type(error).__name__ != "KeyringError":
+            raise
+        sys.exit(f"staffetta: {error} (make one with: staffetta keyring create)")
 
 
 if __name__ == "__main__":
