@@ -31,7 +31,6 @@ def run_tool(name: str, arguments: Sequence[str]) -> None:
     """Become the tool `tests/<name>`."""
     if importlib.util.find_spec(f"tests.{name}") is None:
         sys.exit(f"staffetta: there is no tests/{name}")
-    _require_packages()
     _become(f"tests.{name}", arguments)
 
 
@@ -90,7 +89,7 @@ def _migrations_are_current() -> bool:
 
 
 def _require_packages() -> None:
-    """The Debian packages of tests/apt.txt, or the one command that installs what is missing."""
+    """The Debian packages of tests/apt.txt: root installs what is missing, anybody else is told the one command that does."""
     lines = [line.partition("#")[0].strip() for line in _PACKAGES.read_text().splitlines()]
     wanted = [line for line in lines if line]
     if not wanted:
@@ -98,8 +97,21 @@ def _require_packages() -> None:
     if shutil.which("dpkg-query") is None:
         sys.exit(f"staffetta: the tests need Debian or a relative of it, with these packages: {' '.join(wanted)}")
     missing = [name for name in wanted if not _is_installed(name)]
+    if missing and os.geteuid() == 0:
+        print(f"staffetta: installing for the tests: {' '.join(missing)}", file=sys.stderr, flush=True)
+        _install(missing)
+        missing = [name for name in wanted if not _is_installed(name)]
     if missing:
         sys.exit(f"staffetta: the tests need these packages: apt-get install {' '.join(missing)}")
+
+
+def _install(packages: Sequence[str]) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]
+    if subprocess.run(install, env=environment, stdout=sys.stderr, check=False).returncode != 0:  # noqa: S603
+        # Most likely the lists of packages are old or were never fetched.
+        subprocess.run(["apt-get", "update", "-qq"], env=environment, stdout=sys.stderr, check=False)  # noqa: S607
+        subprocess.run(install, env=environment, stdout=sys.stderr, check=False)  # noqa: S603
 
 
 def _is_installed(package: str) -> bool:
