@@ -7,6 +7,7 @@ mail. Shares that got mail while a publication is under way go with the next one
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -16,8 +17,9 @@ from redis.exceptions import RedisError
 
 from app import log
 
-_READY = "staffetta:ready"
-_EVENTS = "staffetta:events"
+_CHANNEL = "staffetta:wakes"
+# Who reads events reads many at once: a wake for them alone waits for company.
+_EVENTS_LINGER_SECONDS = 0.02
 _GONE = (RedisError, OSError, asyncio.TimeoutError)
 
 
@@ -27,8 +29,10 @@ class Wakes:
     def __init__(self, redis_url: str) -> None:
         self._redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=1, retry_on_timeout=False)
         self._url = redis_url
-        self._pending: dict[str, set[Any]] = {_READY: set(), _EVENTS: set()}
+        self._ready: set[tuple[int, ...]] = set()
+        self._events: set[int] = set()
         self._some = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
         self._closed = False
         self.reachable = True
@@ -46,31 +50,35 @@ class Wakes:
     def tell_ready(self, shares: Iterable[tuple[int, int, int]]) -> None:
         """These shares (site, lane class, account) have ready rows."""
         # Plain tuples: orjson refuses named ones.
-        self._pending[_READY].update(map(tuple, shares))
-        self._some.set()
+        self._ready.update(map(tuple, shares))
+        if self._ready:
+            self._urgent.set()
+            self._some.set()
 
     def tell_events(self, account_ids: Iterable[int]) -> None:
         """These accounts have new events."""
-        self._pending[_EVENTS].update(account_ids)
+        self._events.update(account_ids)
         self._some.set()
 
     async def _publish(self) -> None:
         # The flag too: a cancellation that meets the client in the middle of a command can come back as its timeout.
         while not self._closed:
             await self._some.wait()
+            if not self._ready:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._urgent.wait(), _EVENTS_LINGER_SECONDS)
+            told = orjson.dumps([list(self._ready), list(self._events)])
+            self._ready.clear()
+            self._events.clear()
             self._some.clear()
-            for channel, pending in self._pending.items():
-                if not pending:
-                    continue
-                told = list(pending)
-                pending.clear()
-                try:
-                    await self._redis.publish(channel, orjson.dumps(told))
-                except Exception as error:  # whatever it is: a publisher that ended would make every wake late
-                    self._lost(error)
-                    await asyncio.sleep(0.2)
-                else:
-                    self._back()
+            self._urgent.clear()
+            try:
+                await self._redis.publish(_CHANNEL, told)
+            except Exception as error:  # whatever it is: a publisher that ended would make every wake late
+                self._lost(error)
+                await asyncio.sleep(0.2)
+            else:
+                self._back()
 
     async def listen(self) -> AsyncIterator[tuple[list[tuple[int, int, int]], list[int]]]:
         """Shares and accounts as others tell of them, for ever: while Valkey is away this just waits and tries again."""
@@ -79,14 +87,11 @@ class Wakes:
             source: Any = redis.Redis.from_url(self._url, socket_connect_timeout=1, health_check_interval=15)
             try:
                 async with source.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(_READY, _EVENTS)
+                    await channel.subscribe(_CHANNEL)
                     self._back()
                     async for message in channel.listen():
-                        told = orjson.loads(message["data"])
-                        if message["channel"] == _READY.encode():
-                            yield [(a, b, c) for a, b, c in told], []
-                        else:
-                            yield [], told
+                        ready, accounts = orjson.loads(message["data"])
+                        yield [(a, b, c) for a, b, c in ready], accounts
             except _GONE as error:
                 self._lost(error)
                 await asyncio.sleep(0.5)

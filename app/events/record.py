@@ -1,4 +1,4 @@
-"""record(): the only way anything becomes history.
+"""record(): the only way anything becomes history; the first event of a message is written by the statement that accepts it.
 
 An event is an immutable fact about one recipient (`accepted`: about the message). It is written in the transaction that made
 it true, and its consequences with it: an address that a receiver called dead is suppressed in the same breath. Who is told
@@ -44,6 +44,11 @@ class Event:
     # Only for events that may suppress: the address and the class of the reply.
     address: str | None = None
     reply_class: str | None = None
+
+
+def accepted_facts(from_address: str, subject: str, recipients: int) -> str:
+    """What `accepted` says, as JSON text. The accepting statement writes it (and `suppressed` of who ends at the door) itself."""
+    return orjson.dumps({"from": from_address, "subject": subject, "recipients": recipients}).decode()
 
 
 async def record(connection: HotConnection, events: Sequence[Event]) -> None:

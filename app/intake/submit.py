@@ -21,7 +21,7 @@ from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook
 from app.config import Settings
 from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
-from app.events.record import Event, EventType, record
+from app.events.record import accepted_facts
 from app.intake import admission
 from app.intake.cancel import Cancellation, cancel
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
@@ -206,22 +206,20 @@ class Intake:
             ],
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,
+            accepted_facts=accepted_facts(draft.sender.mailbox, draft.subject, len(recipients)),
         )
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
-        """One transaction: the group and its history. Called by the group commit alone, one group at a time."""
+        """One transaction: the group and the beginning of its history. Called by the group commit alone, one group at a time."""
         await self._ensure_content_days({message.purge_on for message in group})
         connection = await self._writer_connection()
-        async with connection.transaction():
-            written = await store.submissions.write_submissions(connection, group)
-            by_message: dict[UUID, list[store.submissions.WrittenRecipient]] = {}
-            for recipient in written:
-                by_message.setdefault(store.ids.message_of(recipient.id), []).append(recipient)
-            verdicts: list[Verdict] = [by_message.get(message.id) for message in group]
-            await record(connection, _history(group, verdicts))
+        written = await store.submissions.write_submissions(connection, group)
+        by_message: dict[UUID, list[store.submissions.WrittenRecipient]] = {}
+        for recipient in written:
+            by_message.setdefault(store.ids.message_of(recipient.id), []).append(recipient)
         self._wakes.tell_ready({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
         self._wakes.tell_events({message.account_id for message in group})
-        return verdicts
+        return [by_message.get(message.id) for message in group]
 
     async def _writer_connection(self) -> Any:
         if self._connection is None or self._connection.is_closed():
@@ -269,19 +267,3 @@ def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID) -> Con
         return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes)
     except ValueError as error:
         raise InvalidMessage(str(error)) from error
-
-
-def _history(group: Sequence[NewMessage], verdicts: Sequence[Verdict]) -> list[Event]:
-    """`accepted` of each message that was written, `suppressed` of each recipient that ended at the door."""
-    events: list[Event] = []
-    for message, written in zip(group, verdicts, strict=True):
-        if written is None:
-            continue
-        facts = {"from": message.from_address, "subject": message.subject, "recipients": len(written)}
-        events.append(Event(EventType.ACCEPTED, message.account_id, message.id, 0, facts))
-        events += [
-            Event(EventType.SUPPRESSED, message.account_id, r.id, 1, {"reason": r.reason})
-            for r in written
-            if r.state is RecipientState.SUPPRESSED
-        ]
-    return events

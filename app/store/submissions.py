@@ -1,7 +1,10 @@
-"""The statement that writes a group of accepted submissions: messages, content, recipients, queue and idempotency keys at once.
+"""The statement that writes a group of accepted submissions: messages, content, recipients, queue, keys and their first events.
 
-It touches five tables in one round trip because it is on the path of every message; each table's other queries stand in its
-own file. What it decides, it decides in the database: a submission whose idempotency key is taken is left out whole, a
+It touches six tables in one round trip, and is its own transaction, because it is on the path of every message: four round trips
+instead of one would be a tenth of the cost of accepting. Each table's other queries stand in its own file. What the events say is
+the word of events.record; their ids are those of what they are about, which nothing else in `events` can have.
+
+What it decides, it decides in the database: a submission whose idempotency key is taken is left out whole, a
 suppressed recipient begins and ends as suppressed, and the site of a known domain goes with the queue row as a hint.
 """
 
@@ -48,6 +51,7 @@ class NewMessage:
     recipients: Sequence[NewRecipient]
     idempotency_key: str | None
     body_hash: bytes | None
+    accepted_facts: str = "{}"  # JSON text: events.record.accepted_facts
 
     @property
     def size_bytes(self) -> int:
@@ -71,9 +75,9 @@ _WRITE = """
 WITH input AS (
     SELECT * FROM unnest(
         $1::int[], $2::uuid[], $3::text[], $4::smallint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[]
+        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[]
     ) AS i(account_id, id, stream, class, domain_id, from_address, subject, rfc_message_id, tags, metadata,
-           send_at, expires_at, purge_on, size_bytes, key, body_hash)
+           send_at, expires_at, purge_on, size_bytes, key, body_hash, facts)
 ), keyed AS (
     INSERT INTO idempotency_keys (account_id, key, body_hash, message_id)
     SELECT account_id, key, body_hash, id FROM input WHERE key IS NOT NULL ORDER BY account_id, key
@@ -110,6 +114,12 @@ WITH input AS (
     INSERT INTO queue (recipient_id, due_at, account_id, site_id, bytes, class, ready)
     SELECT id, greatest(send_at, now()), account_id, site_id, size_bytes, class, state = 'ready'
     FROM placed WHERE state <> 'suppressed'
+), told AS (
+    INSERT INTO events (account_id, id, about, type, number, facts)
+    SELECT account_id, id, id, 'message.accepted', 0, facts::json FROM fresh
+    UNION ALL
+    SELECT account_id, id, id, 'message.suppressed', 1, json_build_object('recipient', address, 'reason', reason)
+    FROM placed WHERE state = 'suppressed'
 )
 SELECT id, account_id, state, reason, site_id, class FROM placed
 """
@@ -144,5 +154,6 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [r.address for _, r in recipients],
         [r.suppression_key for _, r in recipients],
         [r.kind for _, r in recipients],
+        [m.accepted_facts for m in group],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]
