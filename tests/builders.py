@@ -89,5 +89,7 @@ def a_settlement(owner: int, claimed: Claimed, state: RecipientState = Recipient
         "reply": "250 queued",
         "site_id": None,
         "attempt": an_attempt(),
+        "event": f"message.{state}",
+        "facts": "{}",
     }
     return Settlement(**(values | overrides))

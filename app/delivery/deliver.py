@@ -11,7 +11,6 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from app import log, store
@@ -24,14 +23,14 @@ from app.delivery.retry import Outcome, judge, next_attempt_at
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
 from app.delivery.transport import Conversation, Hop, Phase
+from app.delivery.verdicts import verdict_of
 from app.errors import NotFound, Unavailable
 from app.keyring import Keyring
-from app.mail.address import domain_of, suppression_key
+from app.mail.address import domain_of
 from app.mail.envelope import Envelope, encode_return_path
 from app.mail.finish import finish
 from app.mail.reply import Reply
-from app.store.ids import milliseconds_of, new_id
-from app.store.settlement import AttemptRow, Settlement
+from app.store.ids import milliseconds_of
 from app.store.states import RecipientState
 
 _LARGE_LOADS = 4
@@ -175,7 +174,7 @@ class Deliveries:
         try:
             verdict = await self._deliver(job)
         except NotFound as error:
-            verdict = self._verdict(job, Outcome(RecipientState.FAILED, None, None, error.message), None)
+            verdict = verdict_of(job, Outcome(RecipientState.FAILED, None, None, error.message), None)
         except Unavailable:  # the database is away: not the recipient's fault, nothing was tried
             verdict = None
         except Exception as error:  # a fault of ours must neither lose the recipient nor stop the site
@@ -193,12 +192,12 @@ class Deliveries:
         deliverable = job.deliverable
         now = datetime.now(UTC)
         if deliverable.expires_at <= now:
-            return self._verdict(job, Outcome(RecipientState.EXPIRED, None, None, "expired before an attempt"), None)
+            return verdict_of(job, Outcome(RecipientState.EXPIRED, None, None, "expired before an attempt"), None)
         route = await self._router.resolve(domain_of(deliverable.address))
         if isinstance(route, RouteFailure):
             return self._judged(job, _no_route(route, now), phase=None)
         if job.body is None and not await self._load(job):
-            return self._verdict(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
+            return verdict_of(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
         assert job.head is not None and job.body is not None
         keys = await self._domains.signing_keys(deliverable.domain_id)
         recipient_id = job.claimed.recipient_id
@@ -273,7 +272,7 @@ class Deliveries:
             first_wait_seconds=self._settings.retry_first_seconds,
             chance=random.random(),  # noqa: S311  (jitter)
         )
-        return self._verdict(job, outcome, conversation)
+        return verdict_of(job, outcome, conversation)
 
     def _deferred(self, job: Job, reason: str) -> Verdict:
         now = datetime.now(UTC)
@@ -281,31 +280,7 @@ class Deliveries:
             job.claimed.attempts + 1, now=now, expires_at=job.deliverable.expires_at, first_wait_seconds=60.0, chance=0.5
         )
         state = RecipientState.DEFERRED if due_at is not None else RecipientState.EXPIRED
-        return self._verdict(job, Outcome(state, None, due_at, reason), None)
-
-    def _verdict(self, job: Job, outcome: Outcome, conversation: Conversation | None) -> Verdict:
-        claimed = job.claimed
-        facts: dict[str, Any] = {"recipient": job.deliverable.address}
-        attempt = None
-        reply_text = None
-        if conversation is not None:
-            attempt = _attempt(conversation)
-            facts |= {"mx": attempt.mx, "ip": attempt.ip, "tls": attempt.tls, "phase": attempt.phase}
-            if attempt.code is not None:
-                facts |= {"code": attempt.code, "enhanced": attempt.enhanced, "reply": attempt.reply}
-                reply_text = f"{attempt.code} {attempt.reply}"
-        if outcome.reason is not None:
-            facts["reason"] = outcome.reason
-        if outcome.reply_class is not None:
-            facts["class"] = outcome.reply_class.value
-        if outcome.due_at is not None:
-            facts["next_attempt_at"] = outcome.due_at.isoformat()
-        settlement = Settlement(
-            job.owner, claimed.account_id, claimed.recipient_id, outcome.state, outcome.due_at, outcome.reason, reply_text, None, attempt
-        )
-        reply_class = outcome.reply_class.value if outcome.reply_class is not None else None
-        wanted_at = max(milliseconds_of(claimed.recipient_id) / 1000, claimed.due_at.timestamp() if not claimed.attempts else 0.0)
-        return Verdict(settlement, facts, suppression_key(job.deliverable.address), reply_class, wanted_at)
+        return verdict_of(job, Outcome(state, None, due_at, reason), None)
 
 
 def _no_route(failure: RouteFailure, now: datetime) -> Conversation:
@@ -321,21 +296,4 @@ def _no_route(failure: RouteFailure, now: datetime) -> Conversation:
         total_ms=0,
         hop=Hop("", "", 0, None),
         tls=None,
-    )
-
-
-def _attempt(conversation: Conversation) -> AttemptRow:
-    reply, hop = conversation.reply, conversation.hop
-    return AttemptRow(
-        id=new_id(int(conversation.started_at.timestamp() * 1000)),
-        phase=conversation.phase.value,
-        code=reply.code if reply is not None else None,
-        enhanced=reply.enhanced if reply is not None else None,
-        reply=reply.text if reply is not None else conversation.error,
-        mx=hop.host or None,
-        ip=hop.address or None,
-        source=hop.source,
-        tls=conversation.tls,
-        connect_ms=conversation.connect_ms,
-        total_ms=conversation.total_ms,
     )

@@ -15,27 +15,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
 from app import log, store
-from app.events.record import Event, EventType, record
+from app.events.record import Suppressed, suppress
 from app.jobs import Wakes
 from app.store.db import CONNECTION_ERRORS, HotConnection
-from app.store.settlement import Settled, Settlement
+from app.store.settlement import Settlement
 from app.store.states import RecipientState
 
 BATCH_ROWS = 50
 LINGER_SECONDS = 0.02
-
-_EVENT_OF = {
-    RecipientState.DELIVERED: EventType.DELIVERED,
-    RecipientState.DEFERRED: EventType.DEFERRED,
-    RecipientState.BOUNCED: EventType.BOUNCED,
-    RecipientState.EXPIRED: EventType.EXPIRED,
-    RecipientState.FAILED: EventType.FAILED,
-    RecipientState.HELD: EventType.HELD,
-}
 
 # PostgreSQL's troubles, not the outcome's.
 _PASSING = (*CONNECTION_ERRORS, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError, asyncpg.InternalServerError)
@@ -44,12 +36,10 @@ _RETRY_SECONDS = 0.3
 
 @dataclass(slots=True)
 class Verdict:
-    """A settlement with what its event says. `address` is the suppression key."""
+    """A settlement, and which address it suppresses (its suppression key and the reason), if any."""
 
     settlement: Settlement
-    facts: dict[str, Any]
-    address: str
-    reply_class: str | None
+    suppresses: tuple[str, str] | None
     wanted_at: float  # Unix time of acceptance, or of send_at
 
 
@@ -139,9 +129,14 @@ class Settler:
         self._settled(batch)
 
     async def _write(self, batch: Sequence[Verdict]) -> None:
-        async with self._database.hot() as connection, connection.transaction():
-            counted = await store.settlement.settle(connection, [v.settlement for v in batch])
-            await self._tell(connection, batch, counted)
+        settlements = [v.settlement for v in batch]
+        async with self._database.hot() as connection:
+            if any(v.suppresses for v in batch):
+                async with connection.transaction():
+                    counted = await store.settlement.settle(connection, settlements)
+                    await self._suppress(connection, batch, {s.recipient_id for s in counted})
+            else:
+                counted = await store.settlement.settle(connection, settlements)
         now = time.time()
         for verdict in batch:
             self.outcomes[verdict.settlement.state.value] += 1
@@ -149,26 +144,23 @@ class Settler:
                 self.latency.add(now - verdict.wanted_at)
         if len(counted) < len(batch):
             log.stale_outcomes(len(batch) - len(counted))
-        self._wakes.tell_events({v.settlement.account_id for v in batch})
+        self._wakes.tell_events({s.account_id for s in settlements})
 
-    async def _tell(self, connection: HotConnection, batch: Sequence[Verdict], counted: Sequence[Settled]) -> None:
-        by_id = {settled.recipient_id: settled for settled in counted}
-        events = []
-        for verdict in batch:
-            settled = by_id.get(verdict.settlement.recipient_id)
-            if settled is not None:
-                facts = verdict.facts | {"attempts": settled.attempts}
-                if settled.maybe_sent:
-                    facts["maybe_sent"] = True
-                s = verdict.settlement
-                events.append(
-                    Event(_EVENT_OF[s.state], s.account_id, s.recipient_id, settled.events, facts, verdict.address, verdict.reply_class)
-                )
-        await record(connection, events)
+    @staticmethod
+    async def _suppress(connection: HotConnection, batch: Sequence[Verdict], counted: set[UUID]) -> None:
+        """Consequences come with the event, and only with one that counted."""
+        await suppress(
+            connection,
+            [
+                Suppressed(v.settlement.account_id, v.suppresses[0], v.suppresses[1], v.settlement.recipient_id)
+                for v in batch
+                if v.suppresses is not None and v.settlement.recipient_id in counted
+            ],
+        )
 
 
 def _without_words(verdict: Verdict) -> Verdict:
     """The same fate without the remote server's words."""
     attempt = verdict.settlement.attempt
     bare = replace(attempt, reply=None, enhanced=None) if attempt else None
-    return replace(verdict, settlement=replace(verdict.settlement, attempt=bare, reply=None, reason=None), facts={})
+    return replace(verdict, settlement=replace(verdict.settlement, attempt=bare, reply=None, reason=None, facts="{}"))

@@ -1,8 +1,9 @@
-"""record(): the only way anything becomes history; the first event of a message is written by the statement that accepts it.
+"""record(): the only way anything becomes history.
 
 An event is an immutable fact about one recipient (`accepted`: about the message). It is written in the transaction that made
-it true, and its consequences with it: an address that a receiver called dead is suppressed in the same breath. Who is told
-(feed, webhooks) reads the log later; nothing is sent from here.
+it true, and its consequences with it: an address that a receiver called dead is suppressed in the same breath. The two statements
+that every message passes, accept and settle, carry their events themselves, in the words and under the names of this file. Who is
+told (feed, webhooks) reads the log later; nothing is sent from here.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from uuid import UUID
 import orjson
 
 from app import store
-from app.events.suppression import suppression_reason
 from app.store.db import HotConnection
+from app.store.states import RecipientState
 
 
 class EventType(StrEnum):
@@ -32,6 +33,17 @@ class EventType(StrEnum):
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
 
 
+# What a verdict of delivery is called in history.
+EVENT_OF = {
+    RecipientState.DELIVERED: EventType.DELIVERED,
+    RecipientState.DEFERRED: EventType.DEFERRED,
+    RecipientState.BOUNCED: EventType.BOUNCED,
+    RecipientState.EXPIRED: EventType.EXPIRED,
+    RecipientState.FAILED: EventType.FAILED,
+    RecipientState.HELD: EventType.HELD,
+}
+
+
 @dataclass(slots=True)
 class Event:
     """`about` is the recipient's id, of `accepted` the message's; `number` counts the recipient's events from 1."""
@@ -41,29 +53,41 @@ class Event:
     about: UUID
     number: int
     facts: dict[str, Any]
-    # Only for events that may suppress: the address and the class of the reply.
-    address: str | None = None
-    reply_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """An address (mail.address.suppression_key) that an event about a recipient suppresses, in all streams."""
+
+    account_id: int
+    address: str
+    reason: str
+    about: UUID
+
+
+def as_facts(facts: dict[str, Any]) -> str:
+    """Facts as they are stored."""
+    return orjson.dumps(facts).decode()
 
 
 def accepted_facts(from_address: str, subject: str, recipients: int) -> str:
-    """What `accepted` says, as JSON text. The accepting statement writes it (and `suppressed` of who ends at the door) itself."""
-    return orjson.dumps({"from": from_address, "subject": subject, "recipients": recipients}).decode()
+    """What `accepted` says. The accepting statement writes it (and `suppressed` of who ends at the door) itself."""
+    return as_facts({"from": from_address, "subject": subject, "recipients": recipients})
 
 
 async def record(connection: HotConnection, events: Sequence[Event]) -> None:
-    """Write events and their consequences, within the transaction that the caller has open on `connection`."""
+    """Write events, within the transaction that the caller has open on `connection`."""
     if not events:
         return
     new_id = store.ids.new_id
     await store.events.insert_events(
         connection,
-        [store.events.EventRow(e.account_id, new_id(), e.about, e.type.value, e.number, orjson.dumps(e.facts).decode()) for e in events],
+        [store.events.EventRow(e.account_id, new_id(), e.about, e.type.value, e.number, as_facts(e.facts)) for e in events],
     )
-    suppressed = [
-        store.suppressions.NewSuppression(e.account_id, "*", e.address, reason, e.about)
-        for e in events
-        if e.address is not None and (reason := suppression_reason(e.type.value, e.reply_class)) is not None
-    ]
-    if suppressed:
-        await store.suppressions.add_suppressions(connection, suppressed)
+
+
+async def suppress(connection: HotConnection, addresses: Sequence[Suppressed]) -> None:
+    """The consequence of events, in their transaction: what events.suppression said is not sent to any more."""
+    if addresses:
+        rows = [store.suppressions.NewSuppression(a.account_id, "*", a.address, a.reason, a.about) for a in addresses]
+        await store.suppressions.add_suppressions(connection, rows)

@@ -1,8 +1,9 @@
-"""The statement that settles a batch of outcomes: queue, attempts and recipients at once, fenced by the owner.
+"""The statement that settles a batch of outcomes: queue, attempts, recipients and events at once, fenced by the owner.
 
 A row is settled by the worker that owns it, or not at all: an outcome told by a worker whose claim was taken over is kept as
 a stale attempt and changes no state. Final outcomes leave the queue; the others go back with the time of their next attempt
-(held: 'infinity').
+(held: 'infinity'). One round trip, and its own transaction unless the caller has one open; what the events say is the word of
+events.record.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.store.db import HotConnection
+from app.store.ids import new_id
 from app.store.states import FINAL, RecipientState
 
 
@@ -46,6 +48,8 @@ class Settlement:
     reply: str | None
     site_id: int | None
     attempt: AttemptRow | None
+    event: str  # its type: events.record.EventType
+    facts: str  # JSON text of the event
 
 
 @dataclass(slots=True)
@@ -84,14 +88,20 @@ WITH input AS MATERIALIZED (
          AS a(id, phase, code, enhanced, reply, mx, ip, source, tls, connect_ms, total_ms)
     JOIN input i ON i.attempt_id = a.id
     ON CONFLICT DO NOTHING  -- the commit whose answer was lost
+), told AS (
+    UPDATE recipients r
+    SET state = i.state, reason = i.reason, last_reply = coalesce(i.reply, r.last_reply), next_attempt_at = i.due_at,
+        attempts = r.attempts + (i.attempt_id IS NOT NULL)::int, events = r.events + 1, maybe_sent = r.maybe_sent OR o.maybe_sent,
+        settled_at = CASE WHEN i.final THEN now() END
+    FROM input i JOIN owned o ON o.recipient_id = i.recipient_id
+    WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
+    RETURNING r.account_id, r.id, r.events, r.attempts, r.maybe_sent
+), recorded AS (
+    INSERT INTO events (account_id, id, about, type, number, facts)
+    SELECT t.account_id, e.id, t.id, e.type, t.events, e.facts::json
+    FROM told t JOIN unnest($3::uuid[], $23::uuid[], $24::text[], $25::text[]) AS e(recipient_id, id, type, facts) ON e.recipient_id = t.id
 )
-UPDATE recipients r
-SET state = i.state, reason = i.reason, last_reply = coalesce(i.reply, r.last_reply), next_attempt_at = i.due_at,
-    attempts = r.attempts + (i.attempt_id IS NOT NULL)::int, events = r.events + 1, maybe_sent = r.maybe_sent OR o.maybe_sent,
-    settled_at = CASE WHEN i.final THEN now() END
-FROM input i JOIN owned o ON o.recipient_id = i.recipient_id
-WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
-RETURNING r.id, r.events, r.attempts, r.maybe_sent
+SELECT id, events, attempts, maybe_sent FROM told
 """
 
 
@@ -123,5 +133,8 @@ async def settle(connection: HotConnection, batch: Sequence[Settlement]) -> list
         [a.total_ms if a else None for a in tries],
         min(recipient_ids),
         max(recipient_ids),
+        [new_id() for _ in batch],
+        [s.event for s in batch],
+        [s.facts for s in batch],
     )
     return [Settled(row[0], row[1], row[2], row[3]) for row in rows]

@@ -69,7 +69,7 @@ def make_mortal(fate: Fate) -> None:
     _wrap(Connections, "open", _dying_before(fate, POINTS[0]))
     _wrap(Connection, "_send_body", _dying_in_body(fate))
     _wrap(Dialogue, "send", _dying_after_dot(fate))
-    _wrap(Settler, "_tell", _dying_after(fate, POINTS[4]))
+    _wrap(Settler, "_write", _dying_before(fate, POINTS[4]))
 
 
 def _wrap(owner: type, name: str, wrapper: Callable[[Any], Any]) -> None:
@@ -92,21 +92,6 @@ def _dying_before(fate: Fate, point: str) -> Callable[[Any], Any]:
             if fate.strikes(point):
                 fate.die()
             return await original(self, *arguments)
-
-        return wrapped
-
-    return wrapper
-
-
-def _dying_after(fate: Fate, point: str) -> Callable[[Any], Any]:
-    """All statements of the settling transaction are done, its commit is not sent."""
-
-    def wrapper(original: Any) -> Any:
-        async def wrapped(self: Any, *arguments: Any) -> Any:
-            done = await original(self, *arguments)
-            if fate.strikes(point):
-                fate.die()
-            return done
 
         return wrapped
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from app import store
-from app.events.record import Event, EventType, record
+from app.events.record import Event, EventType, Suppressed, record, suppress
 from app.store.db import Database
 from app.store.events import Cursor, FeedRow
 from tests.builders import a_message, write
@@ -108,10 +108,11 @@ async def test_the_end_is_before_all_that_comes(database: Database) -> None:
     del later
 
 
-async def test_a_bounce_of_a_dead_mailbox_suppresses_and_one_for_policy_does_not(database: Database) -> None:
+async def test_what_an_event_suppresses_is_written_with_it_once(database: Database) -> None:
     about = store.ids.recipient_id(store.ids.new_message_id(), 1)
+    dead = Suppressed(1, "dead@x.test", "invalid_mailbox", about)
     async with database.hot() as connection, connection.transaction():
-        for address, reply_class in (("dead@x.test", "invalid_mailbox"), ("ok@x.test", "policy"), ("full@x.test", "mailbox_full")):
-            await record(connection, [Event(EventType.BOUNCED, 1, about, 1, {}, address, reply_class)])
-        rows = await connection.fetch("SELECT address, stream, reason FROM suppressions")
-    assert [tuple(row) for row in rows] == [("dead@x.test", "*", "invalid_mailbox")]
+        await suppress(connection, [dead, Suppressed(2, "dead@x.test", "invalid_domain", about)])
+        await suppress(connection, [dead])
+        rows = await connection.fetch("SELECT account_id, address, stream, reason FROM suppressions ORDER BY 1")
+    assert [tuple(row) for row in rows] == [(1, "dead@x.test", "*", "invalid_mailbox"), (2, "dead@x.test", "*", "invalid_domain")]

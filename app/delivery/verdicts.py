@@ -1,0 +1,74 @@
+"""From an outcome to what is settled: the row of the attempt, the words of the event, and which address it suppresses. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.delivery.conversation import Conversation
+from app.delivery.lanes import Job
+from app.delivery.retry import Outcome
+from app.delivery.settle import Verdict
+from app.events.record import EVENT_OF, as_facts
+from app.events.suppression import suppression_reason
+from app.mail.address import suppression_key
+from app.store.ids import milliseconds_of, new_id
+from app.store.settlement import AttemptRow, Settlement
+
+
+def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) -> Verdict:
+    """What becomes of a job; without a conversation there was no attempt."""
+    claimed, address = job.claimed, job.deliverable.address
+    attempt = _attempt(conversation) if conversation is not None else None
+    event = EVENT_OF[outcome.state]
+    settlement = Settlement(
+        owner=job.owner,
+        account_id=claimed.account_id,
+        recipient_id=claimed.recipient_id,
+        state=outcome.state,
+        due_at=outcome.due_at,
+        reason=outcome.reason,
+        reply=f"{attempt.code} {attempt.reply}" if attempt is not None and attempt.code is not None else None,
+        site_id=None,
+        attempt=attempt,
+        event=event.value,
+        facts=as_facts(_facts(job, outcome, attempt)),
+    )
+    reason = suppression_reason(event.value, outcome.reply_class.value if outcome.reply_class is not None else None)
+    suppresses = (suppression_key(address), reason) if reason is not None else None
+    wanted_at = max(milliseconds_of(claimed.recipient_id) / 1000, 0.0 if claimed.attempts else claimed.due_at.timestamp())
+    return Verdict(settlement, suppresses, wanted_at)
+
+
+def _facts(job: Job, outcome: Outcome, attempt: AttemptRow | None) -> dict[str, Any]:
+    """What the event says: everything that explains the verdict, nothing that is empty."""
+    facts: dict[str, Any] = {"recipient": job.deliverable.address, "attempts": job.claimed.attempts + (attempt is not None)}
+    if attempt is not None:
+        facts |= {"mx": attempt.mx, "ip": attempt.ip, "tls": attempt.tls, "phase": attempt.phase}
+        if attempt.code is not None:
+            facts |= {"code": attempt.code, "enhanced": attempt.enhanced, "reply": attempt.reply}
+    if outcome.reason is not None:
+        facts["reason"] = outcome.reason
+    if outcome.reply_class is not None:
+        facts["class"] = outcome.reply_class.value
+    if outcome.due_at is not None:
+        facts["next_attempt_at"] = outcome.due_at.isoformat()
+    if job.claimed.maybe_sent:
+        facts["maybe_sent"] = True
+    return facts
+
+
+def _attempt(conversation: Conversation) -> AttemptRow:
+    reply, hop = conversation.reply, conversation.hop
+    return AttemptRow(
+        id=new_id(int(conversation.started_at.timestamp() * 1000)),
+        phase=conversation.phase.value,
+        code=reply.code if reply is not None else None,
+        enhanced=reply.enhanced if reply is not None else None,
+        reply=reply.text if reply is not None else conversation.error,
+        mx=hop.host or None,
+        ip=hop.address or None,
+        source=hop.source,
+        tls=conversation.tls,
+        connect_ms=conversation.connect_ms,
+        total_ms=conversation.total_ms,
+    )
