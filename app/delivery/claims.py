@@ -41,6 +41,7 @@ _REWIND_SECONDS = 10.0
 _REMEMBERED = 20_000
 _SUSPECT_PATIENCE_SECONDS = 20.0
 _SUSPECT_REST_SECONDS = 60.0
+_SUSPECT_PRICE = 3.0
 # Bulk may fill the worker's hands to here; the rest is kept for transactional mail.
 _BULK_PART = 0.75
 
@@ -80,6 +81,7 @@ class Claims:
         self._survey_due = 0.0
         self._next_suspect = 0.0
         self._waits_since = 0.0
+        self._suspect_since = 0.0
         self._full_since: dict[int, float] = {}
         self._blocked = False
         self.strayed = False  # rows may be in our name that are not in our hands
@@ -145,21 +147,19 @@ class Claims:
         return self._in_hand() < settings.worker_buffer_rows * part and self._bytes_in_hand() < settings.worker_buffer_bytes * part
 
     def _plan(self) -> list[Ask]:
+        if self._suspect_since and self._in_hand():
+            self._blocked = True
+            return []
         if self._wants_suspect():
-            suspects = self._known[SUSPECT_SITE]
-            if self._in_hand():
-                # Everything else waits for it, but not for ever: a receiver may take minutes for its last word.
-                self._blocked = True
-                self._waits_since = self._waits_since or time.monotonic()
-                if time.monotonic() < self._waits_since + _SUSPECT_PATIENCE_SECONDS:
-                    return []
-                self._waits_since = 0.0
-                self._next_suspect = time.monotonic() + _SUSPECT_REST_SECONDS
-                return self._plan()
+            if not self._in_hand():
+                return [self._suspect_ask()]
+            # Everything else waits for it, but not for ever: a receiver may take minutes for its last word.
+            self._blocked = True
+            self._waits_since = self._waits_since or time.monotonic()
+            if time.monotonic() < self._waits_since + _SUSPECT_PATIENCE_SECONDS:
+                return []
             self._waits_since = 0.0
-            lane_class, account_id = next(iter(suspects))
-            self._next_suspect = time.monotonic() + 1.0
-            return [Ask(Share(SUSPECT_SITE, lane_class, account_id), EPOCH, 1)]
+            self._next_suspect = time.monotonic() + _SUSPECT_REST_SECONDS
         asks: list[Ask] = []
         rows = 0
         self._blocked = False
@@ -178,9 +178,21 @@ class Claims:
         return asks
 
     def _wants_suspect(self) -> bool:
-        return (
-            bool(self._known.get(SUSPECT_SITE)) and time.monotonic() >= self._next_suspect and self._lease.slot_of(SUSPECT_SITE) is not None
-        )
+        if not self._known.get(SUSPECT_SITE) or self._lease.slot_of(SUSPECT_SITE) is None:
+            return False
+        if self._suspect_since:
+            # The last one is settled. The rest of the work gets three times what suspects take, if there is any.
+            spent = time.monotonic() - self._suspect_since
+            self._next_suspect = time.monotonic() + (_SUSPECT_PRICE * spent if self._hungry else 0.0)
+            self._suspect_since = 0.0
+        return time.monotonic() >= self._next_suspect
+
+    def _suspect_ask(self) -> Ask:
+        now = time.monotonic()
+        self._suspect_since = self._waits_since or now
+        self._waits_since = 0.0
+        lane_class, account_id = next(iter(self._known[SUSPECT_SITE]))
+        return Ask(Share(SUSPECT_SITE, lane_class, account_id), EPOCH, 1)
 
     def _asks_of(self, site_id: int) -> list[Ask]:
         """Equal parts of the free room of each lane for its accounts, those that waited longest first."""

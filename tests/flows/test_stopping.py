@@ -48,7 +48,7 @@ async def test_suspects_are_tried_one_at_a_time(house: House) -> None:
     """Rows whose workers died with them twice: nothing else is in the worker's hands then."""
     house.workers[0][1].set()
     await house.workers[0][0]
-    accepted = [await house.send(f"u{n}@x.test") for n in range(3)]
+    accepted = [await house.send(f"u{n}@x.test") for n in range(8)]
     async with house.database.hot() as connection:
         await connection.execute("UPDATE queue SET site_id = $1, claims = 2, maybe_sent = true", SUSPECT_SITE)
     house.sink.script = Script.parse({"rules": [{"fault": "dot_slow", "seconds": 0.2}]})
