@@ -183,7 +183,8 @@ class Claims:
         if self._suspect_since:
             # The last one is settled. The rest of the work gets three times what suspects take, if there is any.
             spent = time.monotonic() - self._suspect_since
-            self._next_suspect = time.monotonic() + (_SUSPECT_PRICE * spent if self._hungry else 0.0)
+            others_wait = len(self._hungry) > (SUSPECT_SITE in self._hungry)
+            self._next_suspect = time.monotonic() + (_SUSPECT_PRICE * spent if others_wait else 0.0)
             self._suspect_since = 0.0
         return time.monotonic() >= self._next_suspect
 
