@@ -53,9 +53,9 @@ class Connections:
         self.opened += 1
         return await Connection.open(hop, helo_name=self._settings.helo_name, tls_context=self._tls_context, tls=tls)
 
-    def give_back(self, connection: Connection) -> None:
-        """After a conversation: kept if it can serve another."""
-        if connection.usable and connection.served < self._settings.deliveries_per_connection:
+    def give_back(self, connection: Connection, *, keep: bool = True) -> None:
+        """After a conversation: kept if it can serve another, and if the site may still have it."""
+        if keep and connection.usable and connection.served < self._settings.deliveries_per_connection:
             hop = connection.hop
             self._idle.setdefault((hop.host, hop.address, hop.port), []).append(connection)
         else:

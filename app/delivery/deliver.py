@@ -204,30 +204,30 @@ class Deliveries:
         wire = finish(job.head, job.body, added_headers=(), keys=keys, timestamp=milliseconds_of(recipient_id) // 1000)
         return_path = encode_return_path(recipient_id, self._settings.return_path_domain, self._return_path_key)
         envelope = Envelope(return_path, deliverable.address, not deliverable.address.isascii() or not job.head.isascii())
-        conversation = await self._converse(route, envelope, wire, job.owner)
+        conversation = await self._converse(route, envelope, wire, job)
         job.head = job.body = None
         return self._judged(job, conversation, phase=conversation.phase.value) if conversation is not None else None
 
-    async def _converse(self, route: Route, envelope: Envelope, wire: bytes, owner: int) -> Conversation | None:
+    async def _converse(self, route: Route, envelope: Envelope, wire: bytes, job: Job) -> Conversation | None:
         """Try the hops in their order until one answers; None when the lease ended before the dot."""
 
         def may_send() -> bool:
-            return self._lease.holds(owner)
+            return self._lease.holds(job.owner)
 
         conversation: Conversation | None = None
         for hop in route.hops[:_HOPS_PER_ATTEMPT]:
-            conversation = await self._converse_with(hop, envelope, wire, may_send)
+            conversation = await self._converse_with(hop, envelope, wire, may_send, job.claimed.site_id)
             if conversation.reply is not None or conversation.dot_sent:
                 break
             if not may_send():
                 return None
         return conversation
 
-    async def _converse_with(self, hop: Hop, envelope: Envelope, wire: bytes, may_send: Callable[[], bool]) -> Conversation:
+    async def _converse_with(self, hop: Hop, envelope: Envelope, wire: bytes, may_send: Callable[[], bool], site_id: int) -> Conversation:
         kept = self._connections.take(hop)
         if kept is not None:
             conversation = await kept.converse(envelope, wire, may_send_dot=may_send)
-            self._connections.give_back(kept)
+            self._connections.give_back(kept, keep=self._may_keep(site_id))
             said_something = conversation.reply is not None and conversation.reply.code != _CLOSING
             if said_something or conversation.dot_sent or not may_send():
                 return conversation
@@ -236,8 +236,13 @@ class Deliveries:
         if isinstance(opened, Conversation):
             return opened
         conversation = await opened.converse(envelope, wire, may_send_dot=may_send)
-        self._connections.give_back(opened)
+        self._connections.give_back(opened, keep=self._may_keep(site_id))
         return conversation
+
+    def _may_keep(self, site_id: int) -> bool:
+        """Whether a connection of a site is still ours to keep: not when others serve it now, or it was widened to more workers."""
+        site = self._sites.get(site_id)
+        return self._lease.slot_of(site_id) is not None and (site is None or site.busy <= self._limit_of(site))
 
     async def _load(self, job: Job) -> bool:
         """Load a content that was too large to be loaded with the claim; few of these at once."""

@@ -43,6 +43,8 @@ class Lease:
         self.live: list[LiveWorker] = []
         self.slots: dict[int, int] = {}
         self._deadline = 0.0
+        self._count = 0
+        self._place = 0
         self._begun = asyncio.Event()
         self._ended = False
         self._beating = asyncio.Lock()
@@ -57,12 +59,10 @@ class Lease:
         Every worker computes the same from the same list; while lists differ for a moment two may serve one site, which costs
         exactness of its limits and nothing else: rows are claimed under lock.
         """
-        workers = [w.id for w in self.live if not w.stopping or w.id == self.worker_id]
-        if self.worker_id not in workers:
+        if not self._count:
             return None
-        count = len(workers)
-        slots = min(self.slots.get(site_id, 1), count)
-        place = (workers.index(self.worker_id) - site_id) % count
+        slots = min(self.slots.get(site_id, 1), self._count)
+        place = (self._place - site_id) % self._count
         return (slots, place) if place < slots else None
 
     async def begin(self) -> None:
@@ -120,6 +120,10 @@ class Lease:
 
     async def _look_around(self, connection: Any) -> None:
         self.live = await store.workers.list_live_workers(connection)
+        serving = [w.id for w in self.live if not w.stopping or w.id == self.worker_id]
+        # slot_of is asked for every message: what it needs is reckoned once a heartbeat.
+        self._count = len(serving) if self.worker_id in serving else 0
+        self._place = serving.index(self.worker_id) if self._count else 0
         self.slots = await store.sites.read_slots(connection)
 
     async def _take_over(self, connection: Any) -> None:
