@@ -27,6 +27,7 @@ from app.config import Settings
 from app.main import build_app
 
 SECONDS_PER_MODE = 12
+LEAST_ASKED = 3
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -119,7 +120,8 @@ def _ask(operation: Any, mode: GenerationMode, until: float, address: str, token
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
         nonlocal asked
-        if time.monotonic() < until:
+        # The first examples of a large schema may take longer than its whole share of the time.
+        if asked < LEAST_ASKED or time.monotonic() < until:
             asked += 1
             answer = case.call(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=10)
             case.validate_response(answer, checks=WANTED)
@@ -137,5 +139,5 @@ def test_the_application_does_what_it_says(document: dict[str, Any], address: st
     for operation in operations:
         until = time.monotonic() + SECONDS_PER_MODE / len(operations)
         asked[operation.label] = _ask(operation, mode, until, address, house.shop.token)
-    assert asked["POST /v1/messages"] >= 3
+    assert asked["POST /v1/messages"] >= LEAST_ASKED
     assert asked.total() >= 50, asked

@@ -48,7 +48,7 @@ async def _settle(
         5,
         30,
     )
-    verdict = Settlement(owner, tenant.account_id, _uuid(recipient), state, due_at, None, "ok", None, attempt)
+    verdict = Settlement(owner, tenant.account_id, _uuid(recipient), state, due_at, None, "ok", None, attempt, f"message.{state}", "{}")
     async with house.database.hot() as connection:
         await store.settlement.settle(connection, [verdict])
 

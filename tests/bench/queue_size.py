@@ -190,7 +190,19 @@ class Bout:
 
     def _settlement(self, row: Claimed) -> Settlement:
         attempt = AttemptRow(new_id(), "dot", 250, "2.0.0", "2.0.0 taken", "mx.example", "127.0.0.1", None, None, 0, 1)
-        return Settlement(self._owner, row.account_id, row.recipient_id, RecipientState.DELIVERED, None, None, "250 taken", None, attempt)
+        return Settlement(
+            self._owner,
+            row.account_id,
+            row.recipient_id,
+            RecipientState.DELIVERED,
+            None,
+            None,
+            "250 taken",
+            None,
+            attempt,
+            "message.delivered",
+            "{}",
+        )
 
 
 class _OneWorker:
