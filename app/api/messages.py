@@ -68,8 +68,9 @@ async def create_batch(request: Request) -> Response:
     items = _items(value)
     key = _idempotency_key(request)
     results = await _submit_items(house, sender, items, key)
-    if all(isinstance(result, Unavailable) for result in results):
-        raise results[0]  # type: ignore[misc]  # all of them are errors
+    away = [result for result in results if isinstance(result, Unavailable)]
+    if len(away) == len(results):
+        raise away[0]
     request_id = request_id_of(request)
     answers = [_item_answer(result, request_id) for result in results]
     refused = sum(isinstance(result, RelayError) for result in results)

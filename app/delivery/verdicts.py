@@ -12,11 +12,16 @@ from app.events.record import EVENT_OF, as_facts
 from app.events.suppression import suppression_reason
 from app.mail.address import suppression_key
 from app.store.ids import milliseconds_of, new_id
+from app.store.queue import NO_SITE, SUSPECT_SITE, UNKNOWN_SITE
 from app.store.settlement import AttemptRow, Settlement
 
 
 def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) -> Verdict:
-    """What becomes of a job; without a conversation there was no attempt."""
+    """What becomes of a job; without a conversation there was no attempt.
+
+    A row that goes back from a lane of exceptions is placed anew: it was settled, so it is no suspect any more, and its domain may
+    have a route by its next attempt.
+    """
     claimed, address = job.claimed, job.deliverable.address
     attempt = _attempt(conversation) if conversation is not None else None
     event = EVENT_OF[outcome.state]
@@ -28,7 +33,7 @@ def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) ->
         due_at=outcome.due_at,
         reason=outcome.reason,
         reply=f"{attempt.code} {attempt.reply}" if attempt is not None and attempt.code is not None else None,
-        site_id=None,
+        site_id=UNKNOWN_SITE if claimed.site_id in (NO_SITE, SUSPECT_SITE) else None,
         attempt=attempt,
         event=event.value,
         facts=as_facts(_facts(job, outcome, attempt)),
