@@ -74,11 +74,16 @@ class DomainBook:
         _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
         return found
 
+    def kept_signing_keys(self, domain_id: int) -> tuple[SigningKey, ...] | None:
+        """The keys that sign for a domain, if they were asked for within seconds."""
+        remembered = self._signing.get(domain_id)
+        return remembered[0] if remembered is not None and remembered[1] > time.monotonic() else None
+
     async def signing_keys(self, domain_id: int) -> tuple[SigningKey, ...]:
         """The keys that sign for a domain, parsed. NotFound when it was removed: its mail must not go unsigned in silence."""
-        remembered = self._signing.get(domain_id)
-        if remembered is not None and remembered[1] > time.monotonic():
-            return remembered[0]
+        kept = self.kept_signing_keys(domain_id)
+        if kept is not None:
+            return kept
         try:
             async with self._database.reading() as connection:
                 rows = await store.domains.list_dkim_keys(connection, [domain_id])

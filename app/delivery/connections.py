@@ -2,7 +2,7 @@
 
 A connection is kept by next hop for some idle seconds and a number of deliveries, and is used last in, first out, so that a quiet
 site ends with none. A broken one is never kept. TLS that failed with a host is remembered for a while, and mail that may go without
-it goes without it (opportunistic TLS, RFC 3207 §4.1 as everybody practises it).
+it goes without it (opportunistic TLS, RFC 3207 §4.1 as everybody practises it). So is a host that lost an envelope sent ahead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.config import Settings
 from app.delivery.transport import Connection, Conversation, Hop, Phase, Tls
 
 _SWEEP_SECONDS = 1.0
-_TLS_BROKEN_SECONDS = 3600.0
+_REMEMBERED_SECONDS = 3600.0
 
 
 class Connections:
@@ -26,6 +26,7 @@ class Connections:
         self._tls_context = tls_context
         self._idle: dict[tuple[str, str, int], list[Connection]] = {}
         self._tls_broken: dict[tuple[str, int], float] = {}
+        self._one_by_one: dict[tuple[str, int], float] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.opened = 0
 
@@ -45,7 +46,7 @@ class Connections:
         tls = Tls.NEVER if self._tls_broken.get(place, 0.0) > time.monotonic() else Tls.OPPORTUNISTIC
         opened = await self._open(hop, tls)
         if isinstance(opened, Conversation) and opened.phase is Phase.TLS and tls is not Tls.NEVER:
-            self._tls_broken[place] = time.monotonic() + _TLS_BROKEN_SECONDS
+            self._tls_broken[place] = time.monotonic() + _REMEMBERED_SECONDS
             opened = await self._open(hop, Tls.NEVER)
         return opened
 
@@ -61,13 +62,23 @@ class Connections:
         else:
             self._close(connection)
 
+    def takes_ahead(self, hop: Hop) -> bool:
+        """Whether an envelope may leave with the body before it."""
+        return (hop.host, hop.port) not in self._one_by_one
+
+    def lost_ahead(self, hop: Hop) -> None:
+        """A server could not do with an envelope that came with the body before it: for a while it gets them one by one."""
+        self._one_by_one[hop.host, hop.port] = time.monotonic() + _REMEMBERED_SECONDS
+
     async def sweep(self) -> None:
         """Close for ever what has been idle for too long, and what the other side has closed."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
             self._drop_before(now - self._settings.connection_idle_seconds)
-            self._tls_broken = {place: until for place, until in self._tls_broken.items() if until > now}
+            for remembered in (self._tls_broken, self._one_by_one):
+                for place in [place for place, until in remembered.items() if until <= now]:
+                    del remembered[place]
 
     async def close(self) -> None:
         self._drop_before(float("inf"))

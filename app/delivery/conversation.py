@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from app.mail.reply import Reply
 
+TIMED_OUT = "timed out"  # the error of a conversation in which a reply did not come in time
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:

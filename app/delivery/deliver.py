@@ -2,6 +2,7 @@
 
 Per site as many conversations at once as its connections allow, each a task that takes the next job of the site until there is none.
 Per recipient: route → finish (sign) → converse → judge → settle. One recipient per transaction: return path and signature are its own.
+When the next job of the task is at hand for the same hop, its envelope leaves with the body before it (`outgoing`).
 """
 
 from __future__ import annotations
@@ -17,20 +18,19 @@ from app import log, store
 from app.accounts.domains import DomainBook
 from app.config import Settings
 from app.delivery.connections import Connections
+from app.delivery.conversation import TIMED_OUT
 from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
+from app.delivery.outgoing import Flow, Outgoing, make_outgoing
 from app.delivery.retry import Outcome, judge, next_attempt_at
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
-from app.delivery.transport import Conversation, Hop, Phase
-from app.delivery.verdicts import verdict_of
+from app.delivery.transport import Connection, Conversation, Hop, Phase
+from app.delivery.verdicts import conversation_of, verdict_of
 from app.errors import NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of
-from app.mail.envelope import Envelope, encode_return_path
-from app.mail.finish import finish
-from app.mail.reply import Reply
-from app.store.ids import milliseconds_of
+from app.mail.envelope import Envelope
 from app.store.states import RecipientState
 
 _LARGE_LOADS = 4
@@ -146,16 +146,27 @@ class Deliveries:
 
     async def _serve(self, site: Site) -> None:
         """Deliver the site's jobs one after the other, as long as it has any."""
+        flow = Flow()
         try:
-            while site.busy <= self._limit_of(site) and (job := site.pop()) is not None:
-                self._want(site.id, site.lanes[job.claimed.lane_class].count)
-                await self._deliver_safely(job)
-                if self._waiting and self.conversing >= self._settings.worker_connections and next(iter(self._waiting)) != site.id:
+            while (job := flow.take_job() or self._next_job(site)) is not None:
+                await self._deliver_safely(job, site, flow)
+                self._close_unused(flow)
+                if flow.job is None and self._others_wait(site):
                     break
         finally:
             site.busy -= 1
             self.conversing -= 1
             self._go_on(site)
+
+    def _next_job(self, site: Site) -> Job | None:
+        job = site.pop() if site.busy <= self._limit_of(site) else None
+        if job is not None:
+            self._want(site.id, site.lanes[job.claimed.lane_class].count)
+        return job
+
+    def _others_wait(self, site: Site) -> bool:
+        """Whether all conversations are under way and another site's turn has come."""
+        return bool(self._waiting) and self.conversing >= self._settings.worker_connections and next(iter(self._waiting)) != site.id
 
     def _go_on(self, site: Site) -> None:
         if site.buffered:
@@ -170,9 +181,9 @@ class Deliveries:
 
     # --- one recipient
 
-    async def _deliver_safely(self, job: Job) -> None:
+    async def _deliver_safely(self, job: Job, site: Site, flow: Flow) -> None:
         try:
-            verdict = await self._deliver(job)
+            verdict = await self._deliver(job, site, flow)
         except NotFound as error:
             verdict = verdict_of(job, Outcome(RecipientState.FAILED, None, None, error.message), None)
         except Unavailable:  # the database is away: not the recipient's fault, nothing was tried
@@ -185,64 +196,117 @@ class Deliveries:
         else:
             self._settler.put(verdict)
 
-    async def _deliver(self, job: Job) -> Verdict | None:
+    async def _deliver(self, job: Job, site: Site, flow: Flow) -> Verdict | None:
         """The verdict on one job; None when it was not tried because the lease is no longer ours."""
         if not self._lease.holds(job.owner):
             return None
+        outgoing = flow.take_outgoing(job) or await self._make_ready(job)
+        if not isinstance(outgoing, Outgoing):
+            return outgoing
+        conversation = await self._converse(outgoing, site, flow)
+        job.head = job.body = None
+        return self._judged(job, conversation, phase=conversation.phase.value) if conversation is not None else None
+
+    async def _make_ready(self, job: Job) -> Outgoing | Verdict:
+        """The job with all that its conversation needs, or the verdict that makes a conversation needless."""
         deliverable = job.deliverable
         now = datetime.now(UTC)
         if deliverable.expires_at <= now:
             return verdict_of(job, Outcome(RecipientState.EXPIRED, None, None, "expired before an attempt"), None)
         route = await self._router.resolve(domain_of(deliverable.address))
         if isinstance(route, RouteFailure):
-            return self._judged(job, _no_route(route, now), phase=None)
+            return self._judged(job, conversation_of(route, now), phase=None)
         if job.body is None and not await self._load(job):
             return verdict_of(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
-        assert job.head is not None and job.body is not None
         keys = await self._domains.signing_keys(deliverable.domain_id)
-        recipient_id = job.claimed.recipient_id
-        wire = finish(job.head, job.body, added_headers=(), keys=keys, timestamp=milliseconds_of(recipient_id) // 1000)
-        return_path = encode_return_path(recipient_id, self._settings.return_path_domain, self._return_path_key)
-        envelope = Envelope(return_path, deliverable.address, not deliverable.address.isascii() or not job.head.isascii())
-        conversation = await self._converse(route, envelope, wire, job)
-        job.head = job.body = None
-        return self._judged(job, conversation, phase=conversation.phase.value) if conversation is not None else None
+        return make_outgoing(job, route, keys, self._settings.return_path_domain, self._return_path_key)
 
-    async def _converse(self, route: Route, envelope: Envelope, wire: bytes, job: Job) -> Conversation | None:
+    def _make_ready_at_once(self, job: Job, hop: Hop) -> Outgoing | None:
+        """The same without waiting for anything; None unless all of it is at hand and the job goes to this hop."""
+        deliverable = job.deliverable
+        route = self._router.kept(domain_of(deliverable.address))
+        keys = self._domains.kept_signing_keys(deliverable.domain_id)
+        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and keys is not None and job.body is not None
+        if not is_at_hand or deliverable.expires_at <= datetime.now(UTC) or not self._lease.holds(job.owner):
+            return None
+        assert isinstance(route, Route) and keys is not None
+        try:
+            return make_outgoing(job, route, keys, self._settings.return_path_domain, self._return_path_key)
+        except Exception:  # it comes again when the job's own turn has come, and is dealt with there
+            return None
+
+    # --- its conversation
+
+    async def _converse(self, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation | None:
         """Try the hops in their order until one answers; None when the lease ended before the dot."""
-
-        def may_send() -> bool:
-            return self._lease.holds(job.owner)
-
         conversation: Conversation | None = None
-        for hop in route.hops[:_HOPS_PER_ATTEMPT]:
-            conversation = await self._converse_with(hop, envelope, wire, may_send, job.claimed.site_id)
+        for hop in outgoing.hops[:_HOPS_PER_ATTEMPT]:
+            conversation = await self._converse_with(hop, outgoing, site, flow)
             if conversation.reply is not None or conversation.dot_sent:
                 break
-            if not may_send():
+            if not self._lease.holds(outgoing.job.owner):
                 return None
         return conversation
 
-    async def _converse_with(self, hop: Hop, envelope: Envelope, wire: bytes, may_send: Callable[[], bool], site_id: int) -> Conversation:
-        kept = self._connections.take(hop)
+    async def _converse_with(self, hop: Hop, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation:
+        kept = flow.take_connection() or self._connections.take(hop)
         if kept is not None:
-            conversation = await kept.converse(envelope, wire, may_send_dot=may_send)
-            self._connections.give_back(kept, keep=self._may_keep(site_id))
-            said_something = conversation.reply is not None and conversation.reply.code != _CLOSING
-            if said_something or conversation.dot_sent or not may_send():
+            went_ahead = kept.begun is not None
+            conversation = await self._converse_on(kept, outgoing, site, flow)
+            if not self._says_nothing(conversation, went_ahead) or not self._lease.holds(outgoing.job.owner):
                 return conversation
-            # A kept connection that the server has closed meanwhile says nothing about the message: a fresh one decides.
         opened = await self._connections.open(hop)
         if isinstance(opened, Conversation):
             return opened
-        conversation = await opened.converse(envelope, wire, may_send_dot=may_send)
-        self._connections.give_back(opened, keep=self._may_keep(site_id))
+        return await self._converse_on(opened, outgoing, site, flow)
+
+    async def _converse_on(self, connection: Connection, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation:
+        owner = outgoing.job.owner
+        conversation = await connection.converse(
+            outgoing.envelope,
+            outgoing.wire,
+            may_send_dot=lambda: self._lease.holds(owner),
+            following=lambda: self._find_following(connection, site, flow),
+        )
+        if connection.begun is not None:
+            flow.connection = connection
+        else:
+            self._connections.give_back(connection, keep=self._may_keep(site))
         return conversation
 
-    def _may_keep(self, site_id: int) -> bool:
+    def _find_following(self, connection: Connection, site: Site, flow: Flow) -> tuple[Envelope, bytes] | None:
+        """The next message for this connection. Whatever is taken out of the lane is the task's next job, at hand or not."""
+        is_last = connection.served >= self._settings.deliveries_per_connection
+        if is_last or not self._connections.takes_ahead(connection.hop) or not self._may_keep(site) or self._others_wait(site):
+            return None
+        flow.job = self._next_job(site)
+        if flow.job is None:
+            return None
+        flow.outgoing = outgoing = self._make_ready_at_once(flow.job, connection.hop)
+        return (outgoing.envelope, outgoing.wire) if outgoing is not None else None
+
+    def _says_nothing(self, conversation: Conversation, went_ahead: bool) -> bool:
+        """Whether a kept connection told nothing about the message, so that a fresh one decides.
+
+        The server has closed it meanwhile; or it could not do with an envelope that came with the body before: some lose what
+        follows a final dot, some take it for a break of protocol and refuse MAIL.
+        """
+        if conversation.dot_sent:
+            return False
+        reply = conversation.reply
+        lost = went_ahead and conversation.phase is Phase.MAIL and (reply is not None or conversation.error == TIMED_OUT)
+        if lost:
+            self._connections.lost_ahead(conversation.hop)
+        return lost or reply is None or reply.code == _CLOSING
+
+    def _may_keep(self, site: Site) -> bool:
         """Whether a connection of a site is still ours to keep: not when others serve it now, or it was widened to more workers."""
-        site = self._sites.get(site_id)
-        return self._lease.slot_of(site_id) is not None and (site is None or site.busy <= self._limit_of(site))
+        return self._lease.slot_of(site.id) is not None and site.busy <= self._limit_of(site)
+
+    def _close_unused(self, flow: Flow) -> None:
+        """A connection whose next message was not handed over after all (its lease ended) cannot serve another."""
+        if flow.job is None and (unused := flow.take_connection()) is not None:
+            self._connections.give_back(unused, keep=False)
 
     async def _load(self, job: Job) -> bool:
         """Load a content that was too large to be loaded with the claim; few of these at once."""
@@ -286,19 +350,3 @@ class Deliveries:
         )
         state = RecipientState.DEFERRED if due_at is not None else RecipientState.EXPIRED
         return verdict_of(job, Outcome(state, None, due_at, reason), None)
-
-
-def _no_route(failure: RouteFailure, now: datetime) -> Conversation:
-    """What the DNS said, in the form of a conversation that nobody held."""
-    reply = Reply(550 if failure.permanent else 450, failure.enhanced, failure.text)
-    return Conversation(
-        reply=reply,
-        phase=Phase.CONNECT,
-        error=None,
-        dot_sent=False,
-        started_at=now,
-        connect_ms=0,
-        total_ms=0,
-        hop=Hop("", "", 0, None),
-        tls=None,
-    )

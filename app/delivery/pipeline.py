@@ -1,9 +1,10 @@
 """The client's half of an SMTP connection: aiosmtplib's own until EHLO and STARTTLS are done, ours from then on.
 
 aiosmtplib takes one command at a time and drops what comes beyond its reply, so it cannot pipeline (RFC 2920). `Dialogue`
-is its protocol with a second way of reading: several replies per packet, one future and one timer for each group of
-commands. Rules: a reply that never comes, garbage and a lost connection are values here (`broken`), not exceptions; a
-group ends early with a 421, because nothing follows one (RFC 5321 §3.8); at most 64 KB are read for one group.
+is its protocol with a second way of reading: several replies per packet, one future for each group of commands, groups
+one behind the other. Rules: a reply that never comes, garbage and a lost connection are values here (`broken`), not
+exceptions; a group ends early with a 421, because nothing follows one (RFC 5321 §3.8); at most 64 KB are read for one
+group; a group's clock starts when the one before it has ended.
 
 It leans on private names of aiosmtplib 5.1 (`_create_connection`, `_paused`, `_on_connection_lost`), so the version is
 pinned below 5.2. This is its only importer. What the commands are and what a reply means is `transport`'s.
@@ -13,15 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
-from app.delivery.conversation import Hop, Phase, Timeouts, Tls
+from app.delivery.conversation import TIMED_OUT, Hop, Phase, Timeouts, Tls
 
 REPLY_LIMIT_BYTES = 64 * 1024
-TIMED_OUT = "timed out"
 
 
 class RawReply(NamedTuple):
@@ -31,6 +33,16 @@ class RawReply(NamedTuple):
     text: bytes
 
 
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Commands that were written together, and the replies to them so far."""
+
+    waiter: asyncio.Future[list[RawReply]]
+    wanted: int
+    seconds: float
+    replies: list[RawReply] = field(default_factory=list)
+
+
 class Dialogue(SMTPProtocol):
     """The protocol of one connection. `take_over` switches from aiosmtplib's reading to ours."""
 
@@ -38,14 +50,12 @@ class Dialogue(SMTPProtocol):
         super().__init__(loop=loop, connection_lost_callback=smtp._on_connection_lost)
         self.broken: str | None = None  # why nothing more can be said
         self._ours = False
-        self._waiter: asyncio.Future[list[RawReply]] | None = None
+        self._groups: deque[_Group] = deque()
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._wanted = 0
         self._received = 0
         self._rest = b""
         self._lines: list[bytes] = []  # of a multi-line reply that is not finished
-        self._replies: list[RawReply] = []
 
     def take_over(self) -> None:
         self._ours = True
@@ -55,27 +65,25 @@ class Dialogue(SMTPProtocol):
 
     def expect(self, count: int, seconds: float) -> asyncio.Future[list[RawReply]]:
         """The next `count` replies; fewer when the connection broke, the time ran out, or a 421 came."""
-        waiter: asyncio.Future[list[RawReply]] = self._loop.create_future()
-        self._replies = []
+        group = _Group(self._loop.create_future(), count, seconds)
         if self.broken is not None or self.transport is None:
             self.broken = self.broken or "connection lost"
-            waiter.set_result(self._replies)
-            return waiter
-        self._wanted = count
-        self._received = 0
-        self._waiter = waiter
-        self._timer = self._loop.call_later(seconds, self._time_out)
-        return waiter
+            group.waiter.set_result(group.replies)
+            return group.waiter
+        self._groups.append(group)
+        if len(self._groups) == 1:
+            self._begin(group)
+        return group.waiter
 
     def extend(self, seconds: float) -> None:
-        """Start the clock of the current group anew."""
+        """Start the clock of the first group anew."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_later(seconds, self._time_out)
 
     async def room(self) -> None:
-        """Wait until the transport takes more bytes, or the group has ended in whatever way."""
-        if self._paused and self._waiter is not None:
+        """Wait until the transport takes more bytes, or a group has ended in whatever way."""
+        if self._paused and self._groups:
             self._room = self._loop.create_future()
             await self._room
 
@@ -90,7 +98,7 @@ class Dialogue(SMTPProtocol):
         self.broken = self.broken or reason
         if self.transport is not None:
             cast(asyncio.WriteTransport, self.transport).abort()
-        self._finish()
+        self._end_all()
 
     # --- listening
 
@@ -98,7 +106,7 @@ class Dialogue(SMTPProtocol):
         if not self._ours:
             super().data_received(data)
             return
-        if self._waiter is None:
+        if not self._groups:
             # Said unasked: mostly a 421 before the server hangs up. Whatever it is, the next reply would be mispaired.
             self.abort(f"the server spoke unasked: {readable(data)}")
             return
@@ -120,7 +128,7 @@ class Dialogue(SMTPProtocol):
         self._rest = data[start:]
 
     def _take_line(self, line: bytes) -> bool:
-        """Read one line of a reply (RFC 5321 §4.2); False when the group has ended with it."""
+        """Read one line of a reply (RFC 5321 §4.2); False when nothing more is expected."""
         code, mark = line[:3], line[3:4]
         if len(code) != 3 or not code.isdigit() or code[0] not in b"2345" or mark not in (b" ", b"-", b"\r", b""):
             self.abort(f"not an SMTP reply: {readable(line)}")
@@ -132,20 +140,30 @@ class Dialogue(SMTPProtocol):
         if self._lines:
             text = b"\n".join([*self._lines, text])
             self._lines = []
-        number = int(code)
-        self._replies.append(RawReply(number, text))
-        if len(self._replies) < self._wanted and number != 421:
-            return True
-        self._finish()
-        return False
+        group, number = self._groups[0], int(code)
+        group.replies.append(RawReply(number, text))
+        if len(group.replies) == group.wanted or number == 421:
+            self._end_first()
+        return bool(self._groups)
 
-    def _finish(self) -> None:
+    def _begin(self, group: _Group) -> None:
+        self._received = 0
+        self._timer = self._loop.call_later(group.seconds, self._time_out)
+
+    def _end_first(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(self._replies)
+        group = self._groups.popleft()
+        if not group.waiter.done():
+            group.waiter.set_result(group.replies)
+        if self._groups:
+            self._begin(self._groups[0])
+        self._let_through()
+
+    def _end_all(self) -> None:
+        while self._groups:
+            self._end_first()
         self._let_through()
 
     def _let_through(self) -> None:
@@ -164,13 +182,13 @@ class Dialogue(SMTPProtocol):
     def eof_received(self) -> bool:
         self.broken = self.broken or "connection closed by the server"
         if self._ours:
-            self._finish()
+            self._end_all()
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.broken = self.broken or (f"connection lost: {exc}" if exc and str(exc) else "connection lost")
         super().connection_lost(exc)
-        self._finish()
+        self._end_all()
 
 
 class OpeningError(Exception):

@@ -72,13 +72,18 @@ class Router:
         self._routes: dict[str, tuple[Route | RouteFailure, float]] = {}
         self._smarthost = _smarthost_route(settings.smarthost) if settings.smarthost else None
 
-    async def resolve(self, domain: str) -> Route | RouteFailure:
-        """The route of a domain (lower-case A-labels)."""
+    def kept(self, domain: str) -> Route | RouteFailure | None:
+        """The route of a domain (lower-case A-labels), if it was resolved not long ago."""
         if self._smarthost is not None:
             return self._smarthost
         kept = self._routes.get(domain)
-        if kept is not None and kept[1] > time.monotonic():
-            return kept[0]
+        return kept[0] if kept is not None and kept[1] > time.monotonic() else None
+
+    async def resolve(self, domain: str) -> Route | RouteFailure:
+        """The route of a domain (lower-case A-labels)."""
+        kept = self.kept(domain)
+        if kept is not None:
+            return kept
         route, expires_at = await self._look_up(domain)
         self._routes.pop(domain, None)
         self._routes[domain] = route, expires_at

@@ -3,8 +3,10 @@
 Rules. A remote "no", a timeout and a broken connection are values (`Conversation`), never exceptions. `dot_sent` is true
 from the moment the final dot was given to the network: from there on the message may have been delivered, whatever is
 heard or not heard afterwards (RFC 1047). Nothing of the dot is written before `may_send_dot` says yes. MAIL, RCPT and DATA
-leave in one write when PIPELINING is offered (RFC 2920), else one by one. TLS is used when offered, without asking who
-is at the other end, unless the caller's context asks. The wire bytes are sent as they are; only dots are stuffed.
+leave in one write when PIPELINING is offered (RFC 2920), else one by one; when the caller has the next message at hand, its
+envelope leaves with the body before it, and the next conversation on the connection must be that message's. TLS is used
+when offered, without asking who is at the other end, unless the caller's context asks. The wire bytes are sent as they
+are; only dots are stuffed.
 
 Left to others: which hop, how many connections, what a reply means for the message (route, lanes, retry).
 `pipeline` holds the connection itself and is the only importer of aiosmtplib.
@@ -18,8 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from app.delivery.conversation import Conversation, Hop, Phase, Timeouts, Tls
-from app.delivery.pipeline import TIMED_OUT, Dial, Dialogue, OpeningError, RawReply, opportunistic_context, readable
+from app.delivery.conversation import TIMED_OUT, Conversation, Hop, Phase, Timeouts, Tls
+from app.delivery.pipeline import Dial, Dialogue, OpeningError, RawReply, opportunistic_context, readable
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, parse_reply
 
@@ -27,6 +29,10 @@ __all__ = ["Connection", "Conversation", "Hop", "Phase", "Timeouts", "Tls", "opp
 
 CHUNK_BYTES = 256 * 1024
 REPLY_TEXT_LIMIT = 4096
+_ENVELOPE_PHASES = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+
+# Asked once, right before a body leaves: the envelope and the wire bytes of the message that goes next on this connection.
+Following = Callable[[], tuple[Envelope, bytes] | None]
 
 
 class Connection:
@@ -42,6 +48,7 @@ class Connection:
         self._timeouts = timeouts
         self._connect_ms = connect_ms
         self._reset_due = False
+        self._begun: tuple[Envelope, asyncio.Future[list[RawReply]]] | None = None
         self._pipelines = dial.supports_extension("pipelining")
         self._takes_8bit = dial.supports_extension("8bitmime")
         self._takes_utf8 = dial.supports_extension("smtputf8")
@@ -76,15 +83,23 @@ class Connection:
         """Whether another message may be tried; false after a 421, a drop, garbage or an abort."""
         return self._dialogue.broken is None and self._dialogue.is_connected
 
-    async def converse(self, envelope: Envelope, wire: bytes, *, may_send_dot: Callable[[], bool]) -> Conversation:
+    @property
+    def begun(self) -> Envelope | None:
+        """The envelope that left with the last body; only its own message may be handed over next."""
+        return self._begun[0] if self._begun is not None else None
+
+    async def converse(
+        self, envelope: Envelope, wire: bytes, *, may_send_dot: Callable[[], bool], following: Following | None = None
+    ) -> Conversation:
         """Hand over one message. `wire` is the message with CRLF line ends, not dot-stuffed."""
         self._started_at, self._began = datetime.now(UTC), time.monotonic()
         self.served += 1
         try:
-            refusal = self._refuse_unsendable(envelope, wire)
-            if refusal is not None:
-                return self._end(refusal, Phase.MAIL, "not sent: the server does not offer what the message needs")
-            return await self._transact(self._commands(envelope, wire), wire, may_send_dot)
+            if self._begun is None:
+                refusal = self._refuse_unsendable(envelope, wire)
+                if refusal is not None:
+                    return self._end(refusal, Phase.MAIL, "not sent: the server does not offer what the message needs")
+            return await self._transact(envelope, wire, may_send_dot, following)
         except BaseException:
             self._dialogue.abort("given up")
             raise
@@ -93,8 +108,8 @@ class Connection:
             self.idle_since = time.monotonic()
 
     async def close(self) -> None:
-        """QUIT, wait shortly for the goodbye, hang up."""
-        if self.usable:
+        """QUIT, wait shortly for the goodbye, hang up. After an envelope without its body there is no polite word."""
+        if self.usable and self._begun is None:
             self._dialogue.send(b"QUIT\r\n")
             await self._dialogue.expect(1, self._timeouts.quit_seconds)
         self._dial.hang_up()
@@ -124,16 +139,28 @@ class Connection:
         encoding = "utf-8" if envelope.utf8 else "ascii"
         return [f"{mail}\r\n".encode(encoding), f"RCPT TO:<{recipient}>\r\n".encode(encoding), b"DATA\r\n"]
 
-    async def _transact(self, commands: list[bytes], wire: bytes, may_send_dot: Callable[[], bool]) -> Conversation:
-        replies = await (self._ask_together(commands) if self._pipelines else self._ask_in_turn(commands))
-        for index, phase in enumerate((Phase.MAIL, Phase.RCPT, Phase.DATA)):
+    async def _transact(
+        self, envelope: Envelope, wire: bytes, may_send_dot: Callable[[], bool], following: Following | None
+    ) -> Conversation:
+        replies = await self._ask(envelope, wire)
+        for index, phase in enumerate(_ENVELOPE_PHASES):
             if index == len(replies):
                 return self._end(None, phase, self._dialogue.broken)
             if not _goes_on(phase, replies[index].code):
-                if len(replies) < len(commands) and self._dialogue.broken == TIMED_OUT and self._pipelines:
+                if len(replies) < len(_ENVELOPE_PHASES) and self._dialogue.broken == TIMED_OUT and self._pipelines:
                     return self._end(None, phase, TIMED_OUT)  # a command went unanswered: nobody knows which reply is whose
                 return await self._leave(phase, replies[index], replies)
-        return await self._send_body(wire, may_send_dot)
+        return await self._send_body(wire, may_send_dot, following)
+
+    async def _ask(self, envelope: Envelope, wire: bytes) -> list[RawReply]:
+        """The replies to the envelope, which may have left before."""
+        if self._begun is not None:
+            (begun, replies), self._begun = self._begun, None
+            if begun is not envelope:
+                raise ValueError("Another message's envelope is under way on this connection.")
+            return await replies
+        commands = self._commands(envelope, wire)
+        return await (self._ask_together(commands) if self._pipelines else self._ask_in_turn(commands))
 
     async def _ask_together(self, commands: list[bytes]) -> list[RawReply]:
         """The whole envelope in one write. DATA's shorter time limit is not worth a second timer."""
@@ -155,7 +182,7 @@ class Connection:
             if last or dialogue.broken:
                 return last
         replies: list[RawReply] = []
-        for command, phase in zip(commands, (Phase.MAIL, Phase.RCPT, Phase.DATA), strict=True):
+        for command, phase in zip(commands, _ENVELOPE_PHASES, strict=True):
             dialogue.send(command)
             answer = await dialogue.expect(1, times.data_seconds if phase is Phase.DATA else times.command_seconds)
             replies += answer
@@ -177,7 +204,7 @@ class Connection:
 
     # --- the body
 
-    async def _send_body(self, wire: bytes, may_send_dot: Callable[[], bool]) -> Conversation:
+    async def _send_body(self, wire: bytes, may_send_dot: Callable[[], bool], following: Following | None) -> Conversation:
         dialogue = self._dialogue
         if b"\n." in wire or wire.startswith(b"."):
             wire = _stuffed(wire)
@@ -194,12 +221,27 @@ class Connection:
         if not may_send_dot():
             dialogue.abort("the right to send was lost")
             return self._end(None, Phase.DATA, "the right to send was lost before the final dot")
-        dialogue.send(wire + b".\r\n")
+        next_envelope, commands = self._envelope_ahead(following) if following is not None and answer is None else (None, b"")
+        dialogue.send(wire + b".\r\n" + commands)
         if answer is None:
             answer = dialogue.expect(1, self._timeouts.dot_seconds)
         else:
             dialogue.extend(self._timeouts.dot_seconds)
+        if next_envelope is not None:
+            self._begun = next_envelope, dialogue.expect(len(_ENVELOPE_PHASES), self._timeouts.command_seconds)
         return self._end_dot(await answer)
+
+    def _envelope_ahead(self, following: Following) -> tuple[Envelope | None, bytes]:
+        """The next message's commands. RFC 2920 §3.1: a body may be the first of a group, the next transaction's MAIL in it."""
+        found = following() if self._pipelines else None
+        if found is None:
+            return None, b""
+        envelope, wire = found
+        try:
+            commands = self._commands(envelope, wire) if self._refuse_unsendable(envelope, wire) is None else []
+        except ValueError:  # its own conversation will say so
+            commands = []
+        return (envelope, b"".join(commands)) if commands else (None, b"")
 
     async def _send_all_but_last(self, wire: bytes, answer: asyncio.Future[list[RawReply]]) -> bytes:
         """Write a large body as fast as it is taken; returns the last chunk when all before it has left."""

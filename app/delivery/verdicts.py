@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from app.delivery.conversation import Conversation
+from app.delivery.conversation import Conversation, Hop, Phase
 from app.delivery.lanes import Job
 from app.delivery.retry import Outcome
+from app.delivery.route import RouteFailure
 from app.delivery.settle import Verdict
 from app.events.record import EVENT_OF, as_facts
 from app.events.suppression import suppression_reason
 from app.mail.address import suppression_key
+from app.mail.reply import Reply
 from app.store.ids import milliseconds_of, new_id
 from app.store.queue import NO_SITE, SUSPECT_SITE, UNKNOWN_SITE
 from app.store.settlement import AttemptRow, Settlement
@@ -76,4 +79,20 @@ def _attempt(conversation: Conversation) -> AttemptRow:
         tls=conversation.tls,
         connect_ms=conversation.connect_ms,
         total_ms=conversation.total_ms,
+    )
+
+
+def conversation_of(failure: RouteFailure, now: datetime) -> Conversation:
+    """What the DNS said, in the form of a conversation that nobody held."""
+    reply = Reply(550 if failure.permanent else 450, failure.enhanced, failure.text)
+    return Conversation(
+        reply=reply,
+        phase=Phase.CONNECT,
+        error=None,
+        dot_sent=False,
+        started_at=now,
+        connect_ms=0,
+        total_ms=0,
+        hop=Hop("", "", 0, None),
+        tls=None,
     )

@@ -36,7 +36,7 @@ POINTS = (
     "after the reply, before the commit",
 )
 LEAST_IN_HAND = 20
-_END_OF_BODY = b"\r\n.\r\n"
+_END_OF_BODY = b"\r\n.\r\n"  # the next message's envelope may follow it in the same write
 
 
 class Fate:
@@ -120,7 +120,7 @@ def _dying_after_dot(fate: Fate) -> Callable[[Any], Any]:
     def wrapper(original: Any) -> Any:
         def wrapped(self: Any, octets: bytes) -> None:
             original(self, octets)
-            if octets.endswith(_END_OF_BODY) and fate.strikes(POINTS[3]):
+            if _END_OF_BODY in octets and fate.strikes(POINTS[3]):
                 loop = asyncio.get_running_loop()
                 loop.call_soon(loop.call_soon, fate.die)
 
