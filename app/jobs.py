@@ -1,7 +1,8 @@
 """Wakes by Valkey (or Redis): who has something to do, told within milliseconds.
 
 A wake is a hint. Publishing never raises and never waits for long; a wake that is lost costs the time to the next poll, never
-mail. Shares that got mail while a publication is under way go with the next one. arq's own jobs and crons are in `worker`.
+mail. After a silence a wake leaves at once, those that follow go together, one publication in REST_SECONDS. arq's own jobs and
+crons are in `worker`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from app import log
 _CHANNEL = "staffetta:wakes"
 # Who reads events reads many at once: a wake for them alone waits for company.
 _EVENTS_LINGER_SECONDS = 0.02
+# Each publication wakes every worker; who was just woken looks again by himself about as soon (delivery.claims).
+REST_SECONDS = 0.01
 _GONE = (RedisError, OSError, asyncio.TimeoutError)
 
 
@@ -79,6 +82,7 @@ class Wakes:
                 await asyncio.sleep(0.2)
             else:
                 self._back()
+                await asyncio.sleep(REST_SECONDS)
 
     async def listen(self) -> AsyncIterator[tuple[list[tuple[int, int, int]], list[int]]]:
         """Shares and accounts as others tell of them, for ever: while Valkey is away this just waits and tries again."""
