@@ -6,6 +6,7 @@ itself. What is imported before the fork is shared memory.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,8 +14,10 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app import log
 from app.config import Settings
@@ -41,6 +44,58 @@ def run_api(settings: Settings) -> None:
         _run_server(settings, listening)
 
 
+class _Http(HttpToolsProtocol):
+    """Uvicorn's own, over a transport that sends an answer whole."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_Whole(transport, self.loop))
+
+
+class _Whole(asyncio.Transport):
+    """A transport whose writes wait for their second one, for the present turn of the loop at most.
+
+    Uvicorn writes the head of an answer and its body apart, and uvloop sends each write at once: two system calls and two packets
+    for a few hundred bytes, which was a tenth of what accepting a message cost.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._first: bytes | None = None
+
+    def write(self, data: Any) -> None:
+        if self._first is None:
+            self._first = data
+            self._loop.call_soon(self._send)
+        else:
+            first, self._first = self._first, None
+            self._transport.write(first + data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def _send(self) -> None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._transport.write(first)
+
+
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -51,7 +106,7 @@ def _run_server(settings: Settings, listening: socket.socket) -> None:
     config = uvicorn.Config(
         build_app(settings),
         loop="uvloop",
-        http="httptools",
+        http=_Http,
         ws="none",
         lifespan="on",
         access_log=False,
