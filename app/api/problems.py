@@ -194,7 +194,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     return answer_problem(Unavailable("The database is not reachable.", retry_after_seconds=RETRY_AFTER_SECONDS), request_id_of(request))
 
 
-_ANSWERS: dict[type[BaseException], Callable[[Request, Any], Awaitable[Response]]] = {
+_ANSWERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
     RelayError: _relay_error,
     HTTPException: _http_error,
     RequestValidationError: _parameter_error,

@@ -24,7 +24,7 @@ _EQUALS = 0x3D
 _LINE = 76  # RFC 2045 §6.7 (5) and §6.8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Encoded:
     """A part's octets and the encoding that reads them; spans of its links count from the part's first octet."""
 
