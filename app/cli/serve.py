@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -47,11 +47,11 @@ def run_api(settings: Settings) -> None:
 class _Http(HttpToolsProtocol):
     """Uvicorn's own, over a transport that sends an answer whole."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Whole(transport, self.loop))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, _Whole(cast(asyncio.Transport, transport), self.loop)))
 
 
-class _Whole(asyncio.Transport):
+class _Whole:
     """A transport whose writes wait for their second one, for the present turn of the loop at most.
 
     Uvicorn writes the head of an answer and its body apart, and uvloop sends each write at once: two system calls and two packets
@@ -75,24 +75,12 @@ class _Whole(asyncio.Transport):
         self._send()
         self._transport.close()
 
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
     def _send(self) -> None:
-        if self._first is not None:
-            first, self._first = self._first, None
+        first, self._first = self._first, None
+        if first is not None and not self._transport.is_closing():  # the client may have gone meanwhile
             self._transport.write(first)
 
 
