@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from app import public
 from app.accounts.credentials import Authenticator
 from app.accounts.domains import DomainBook
-from app.api.door import House
+from app.api.door import Application, House
 from app.api.routes import mount
 from app.config import Settings
 from app.intake.submit import Intake
@@ -28,7 +28,7 @@ API_VERSION = "1.0.0"
 
 def build_app(settings: Settings) -> FastAPI:
     """The application, not yet opened."""
-    app = FastAPI(
+    app = Application(
         title="Staffetta",
         version=API_VERSION,
         lifespan=partial(_open_house, settings),

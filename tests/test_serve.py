@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -87,6 +89,29 @@ def test_children_end_with_their_parent(settings: dict[str, str]) -> None:
         server.kill()
         _wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
         assert _status(settings, "/healthz") == 0
+
+
+def test_every_form_of_answer_leaves_and_in_order(settings: dict[str, str]) -> None:
+    asked = (
+        ("HEAD", "/nothing", b"", 404),  # a head that no body follows
+        ("GET", "/healthz", b"", 200),
+        ("POST", "/v1/messages", b"{}", 401),
+        ("GET", "/nothing", b"", 404),
+    )
+    port = int(settings["api_port"])
+    with _serving(settings):
+        kept = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_SECONDS)
+        for method, path, body, status in asked:
+            kept.request(method, path, body)
+            answer = kept.getresponse()
+            assert (answer.status, bool(answer.read())) == (status, method != "HEAD")
+        kept.close()
+        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_SECONDS) as piped:
+            for method, path, body, _ in asked:
+                last = "Connection: close\r\n" if (method, path) == ("GET", "/nothing") else ""
+                piped.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\n{last}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answers = b"".join(iter(lambda: piped.recv(65536), b""))
+    assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", answers)] == [status for *_, status in asked]
 
 
 def test_a_taken_port_is_one_line(settings: dict[str, str]) -> None:

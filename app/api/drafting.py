@@ -11,6 +11,7 @@ import binascii
 import mimetypes
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 from app.api.message_body import AddressBody, AttachmentBody, MessageBody
@@ -29,6 +30,8 @@ _CONTENT_ID = re.compile(r"<?[!-;=?-~]{1,200}>?")
 # Not in a text at all: NUL and the controls that no program shows; tab and line ends are text.
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _known_types = mimetypes.MimeTypes(filenames=())
+# Few senders write many messages.
+_parse_sender = lru_cache(maxsize=1000)(parse_address)
 
 _Read = TypeVar("_Read")
 
@@ -54,7 +57,7 @@ class _Faults:
 def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_hash: bytes | None, most_bytes: int) -> Submission:
     """What the body asks for; raises InvalidMessage with a pointer to each field that is wrong."""
     faults = _Faults()
-    sender = _read_one(body.from_, ("from",), faults)
+    sender = _read_one(body.from_, ("from",), faults, _parse_sender)
     to, cc, bcc, reply_to = (
         _read_many(getattr(body, field), field, faults) if getattr(body, field) else () for field in ("to", "cc", "bcc", "reply_to")
     )
@@ -76,9 +79,11 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     return Submission(draft, body.stream, tuple(body.tags), body.metadata, send_at, expires_at, idempotency_key, body_hash)
 
 
-def _read_one(given: str | AddressBody, path: tuple[str | int, ...], faults: _Faults) -> Address | None:
+def _read_one(
+    given: str | AddressBody, path: tuple[str | int, ...], faults: _Faults, parse: Callable[[str], Address] = parse_address
+) -> Address | None:
     if isinstance(given, str):
-        return faults.trap("invalid_address", path, parse_address, given)
+        return faults.trap("invalid_address", path, parse, given)
     if given.name:
         faults.trap("invalid_text", (*path, "name"), check_text, given.name, "name")
     return faults.trap("invalid_address", (*path, "email"), _named, given)
@@ -103,9 +108,16 @@ def _check_texts(body: MessageBody, faults: _Faults) -> None:
     for field, text in (("html", body.html), ("text", body.text)):
         if text is None:
             continue
-        if "\0" in text:  # RFC 5322 §3.5; what else programs do not show is encoded, and harmless
+        try:
+            octets = text.encode()
+        except UnicodeEncodeError:
+            octets = text.encode(errors="replace")
+            half_a_pair = True
+        else:
+            half_a_pair = False
+        if b"\0" in octets:  # RFC 5322 §3.5; what else programs do not show is encoded, and harmless
             faults.add((field,), "invalid_text", "It contains a NUL character.")
-        if not _is_encodable(text):
+        if half_a_pair:
             faults.add((field,), "invalid_text", _HALF_A_PAIR)
 
 

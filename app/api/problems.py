@@ -8,7 +8,7 @@ or not even writable as UTF-8. What happened on our side is in the log, under th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -146,11 +146,17 @@ async def explain_problem(code: str) -> Response:
 def install(app: FastAPI) -> None:
     """Let every exception that a route, a dependency or the framework raises become a problem."""
     app.include_router(router)
-    app.add_exception_handler(RelayError, _relay_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _parameter_error)
-    for kind in (*CONNECTION_ERRORS, DBAPIError, PoolTimeout):
-        app.add_exception_handler(kind, _database_error)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The same for a route that the framework's own handlers do not stand around; raises what nobody foresaw."""
+    for kind in type(error).__mro__:
+        answer = _ANSWERS.get(kind)
+        if answer is not None:
+            return await answer(request, error)
+    raise error
 
 
 def request_id_of(request: Request) -> str:
@@ -186,6 +192,14 @@ async def _database_error(request: Request, error: Exception) -> Response:
     if isinstance(error, IntegrityError | ProgrammingError):
         raise error
     return answer_problem(Unavailable("The database is not reachable.", retry_after_seconds=RETRY_AFTER_SECONDS), request_id_of(request))
+
+
+_ANSWERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+    RelayError: _relay_error,
+    HTTPException: _http_error,
+    RequestValidationError: _parameter_error,
+    **dict.fromkeys((*CONNECTION_ERRORS, DBAPIError, PoolTimeout), _database_error),
+}
 
 
 def _field_error(one: ErrorDetails, marks: frozenset[str]) -> FieldError:

@@ -214,12 +214,10 @@ class Intake:
         await self._ensure_content_days({message.purge_on for message in group})
         connection = await self._writer_connection()
         written = await store.submissions.write_submissions(connection, group)
-        by_message: dict[UUID, list[store.submissions.WrittenRecipient]] = {}
-        for recipient in written:
-            by_message.setdefault(store.ids.message_of(recipient.id), []).append(recipient)
+        fates = {recipient.id: recipient for recipient in written}
         self._wakes.tell_ready({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
         self._wakes.tell_events({message.account_id for message in group})
-        return [by_message.get(message.id) for message in group]
+        return [[fates[r.id] for r in m.recipients] if m.recipients[0].id in fates else None for m in group]
 
     async def _writer_connection(self) -> Any:
         if self._connection is None or self._connection.is_closed():
@@ -236,11 +234,9 @@ class Intake:
 
     @staticmethod
     def _receipt(message: NewMessage, written: list[store.submissions.WrittenRecipient]) -> Receipt:
-        fates = {recipient.id: recipient for recipient in written}
+        told = zip(message.recipients, written, strict=True)
         return Receipt(
-            message.id,
-            message.rfc_message_id,
-            tuple(ReceiptRecipient(r.id, r.address, r.kind, fates[r.id].state, fates[r.id].reason) for r in message.recipients),
+            message.id, message.rfc_message_id, tuple(ReceiptRecipient(r.id, r.address, r.kind, w.state, w.reason) for r, w in told)
         )
 
     async def _replay(self, message: NewMessage) -> Receipt:

@@ -11,7 +11,6 @@ can be exchanged for another `encode_link` without touching, or even reading, th
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,11 +19,12 @@ from app.mail.links import LinkSpan
 
 _ASCII = bytes(range(128))
 _PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
-_OVERLONG = re.compile(rb"^([^\n]{74,75})(=20|=09)$", re.MULTILINE)
+_BLANKS = (b" ", b"\t")
+_EQUALS = 0x3D
 _LINE = 76  # RFC 2045 §6.7 (5) and §6.8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Encoded:
     """A part's octets and the encoding that reads them; spans of its links count from the part's first octet."""
 
@@ -70,11 +70,12 @@ def encode_link(url: str) -> bytes:
 
 def _is_plain(octets: bytes) -> bool:
     """Whether lines may go as they are. Space at a line's end may be lost on the way, and so is not plain."""
-    if not octets.isascii() or octets.translate(None, _PLAIN):
+    if not octets.isascii():
         return False
-    if b" \n" in octets or b"\t\n" in octets or octets.endswith((b" ", b"\t")):
+    lines = octets.split(b"\n")
+    if max(map(len, lines)) > _LINE or octets.translate(None, _PLAIN):
         return False
-    return max(map(len, octets.split(b"\n"))) <= _LINE
+    return not any(line.endswith(_BLANKS) for line in lines)
 
 
 def _encode_with_links(octets: bytes, links: Sequence[LinkSpan]) -> Encoded:
@@ -105,7 +106,32 @@ def _quote_piece(octets: bytes) -> bytes:
 
 
 def _quote(octets: bytes) -> bytes:
-    quoted = binascii.b2a_qp(octets)
-    if b"=20\n" in quoted or b"=09\n" in quoted or quoted.endswith((b"=20", b"=09")):
-        quoted = _OVERLONG.sub(rb"\1=\n\2", quoted)  # binascii leaves no room for the code of a space that ends a line
-    return quoted.replace(b"\n", b"\r\n")
+    """Quoted-printable (RFC 2045 §6.7), by steps that each pass over the whole text in C: binascii looks at every octet alone."""
+    quoted = octets.replace(b"=", b"=3D")
+    for octet in set(octets.translate(None, _PLAIN)):
+        quoted = quoted.replace(b"%c" % octet, b"=%02X" % octet)
+    lines = quoted.split(b"\n")
+    for number, line in enumerate(lines):
+        if line.endswith(_BLANKS):  # what stands at a line's end may be lost on the way
+            line = lines[number] = line[:-1] + b"=%02X" % line[-1]
+        if len(line) > _LINE:
+            lines[number] = _break_line(line)
+        elif line == b".":  # which would end the mail where a host forgets to double it
+            lines[number] = b"=2E"
+    return b"\r\n".join(lines)
+
+
+def _break_line(line: bytes) -> bytes:
+    """A line too long in pieces with soft breaks, none of them within the three octets of a code."""
+    pieces = []
+    start, last = 0, len(line) - _LINE
+    while start < last:
+        end = start + _LINE - 1
+        if line[end - 1] == _EQUALS:
+            end -= 1
+        elif line[end - 2] == _EQUALS:
+            end -= 2
+        pieces.append(line[start:end])
+        start = end
+    pieces.append(line[start:])
+    return b"=\r\n".join(pieces)

@@ -1,7 +1,7 @@
 """Accepting alone: no worker runs, one API process.
 
-`accept`: closed loop against our API and against a plain FastAPI app with the same body model, in turns (ours, plain, ours, plain), so
-that a disturbance of the machine meets both; then an open loop at 0.7 of our rate. `accept-batch`: batches of 1,000 short messages,
+`accept`: closed loop against our API and against a plain FastAPI app with the same body model, in short turns (ours, plain, ours, plain,
+…), so that a disturbance of the machine meets both; then an open loop at 0.7 of our rate. `accept-batch`: batches of 1,000 short messages,
 batches of 1,000 whole order confirmations, and messages with 1,000 recipients.
 """
 
@@ -18,7 +18,7 @@ from tests.house.house import House, free_port
 from tests.house.load import Outcome, Plan
 from tests.house.loads import LoadRun, plan_for
 
-_TURNS = 2
+_TURNS = 4
 _CLOSED_CONNECTIONS = 32
 _OPEN_SHARE = 0.7
 _BATCH = 1000
@@ -36,7 +36,7 @@ async def run(house: House, options: Options) -> list[Report]:
     other: list[Outcome] = []
     for _ in range(_TURNS):
         for outcomes, port in ((ours, house.api_port), (other, plain_port)):
-            plan = plan_for(house, port=port, seconds=options.short_seconds, connections=_CLOSED_CONNECTIONS, first=first)
+            plan = plan_for(house, port=port, seconds=options.short_seconds / 2, connections=_CLOSED_CONNECTIONS, first=first)
             outcomes.append(await _run(house, plan))
             first += 1_000_000
     cpu = meter.read()
