@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -81,6 +82,7 @@ class WebhookPoster:
         self._client: GuardedClient
         self._stopping = False
         self._next_claim = 0.0
+        self._owner = False  # whether any endpoint was this worker's when it last claimed
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._stragglers: dict[UUID, set[asyncio.Task[None]]] = {}
         self._secrets: dict[UUID, tuple[bytes, bytes]] = {}
@@ -111,11 +113,15 @@ class WebhookPoster:
 
     async def _start_rounds(self, wake: asyncio.Event) -> float:
         """Own what is free, start rounds of what is due; returns how long nothing needs to be looked at."""
+        until_claim = self._next_claim - time.monotonic()
+        if not self._owner and until_claim > 0:
+            return until_claim
         try:
             async with self._database.hot() as connection:
-                if time.monotonic() >= self._next_claim:
+                if until_claim <= 0:
                     await store.webhook_rounds.release_surplus(connection, self._worker_id, list(self._running))
                     await store.webhook_rounds.claim_endpoints(connection, self._worker_id)
+                    self._owner = await store.webhook_rounds.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
                 due = await store.webhook_rounds.find_due_endpoints(connection, self._worker_id, list(self._running))
         except Exception as error:  # the loop outlives whatever befalls the database
@@ -260,7 +266,7 @@ class WebhookPoster:
             log.loop_failed("webhook_endpoint", error)
 
     async def _settle(self, endpoint: OwnedEndpoint, result: RoundResult) -> Health | None:
-        async with self._database.hot() as connection, connection.transaction():
+        async with self._database.hot() as connection, nullcontext() if result.lone else connection.transaction():
             health = await store.webhook_rounds.settle_round(connection, result, self._rule, jittered(self._patience))
         if health is None:
             return None
