@@ -216,7 +216,7 @@ class WebhookPoster:
 
     async def _post_all(self, current: Round) -> None:
         """Hand the posts out to as many runners as the receiver is good for, and wait for all but stragglers."""
-        if current.empty:
+        if current.size == 0:
             return
         endpoint = current.endpoint
         secret, url = self._secret_of(endpoint), URL(endpoint.url)
@@ -224,9 +224,8 @@ class WebhookPoster:
         most = FAILING_IN_FLIGHT if endpoint.failures >= FAILING_AFTER else IN_FLIGHT if endpoint.batch_size == 1 else BATCHES_IN_FLIGHT
         clock_offset = endpoint.clock - time.time()  # signatures carry the database's time, like all of the house
         all_out = asyncio.Event()
-        runners = {
-            asyncio.create_task(self._run_posts(current, url, secret, clock_offset, all_out)) for _ in range(max(most - len(stragglers), 1))
-        }
+        count = min(max(most - len(stragglers), 1), current.size)
+        runners = {asyncio.create_task(self._run_posts(current, url, secret, clock_offset, all_out)) for _ in range(count)}
         await all_out.wait()
         _, late = await asyncio.wait(runners, timeout=self._patience.straggler_seconds)
         for task in late:
