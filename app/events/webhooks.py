@@ -101,7 +101,8 @@ class WebhookPoster:
                 pause = await self._start_rounds(wake)
                 # A wake is answered at once, but not more often than this.
                 await asyncio.wait({stopped}, timeout=LINGER_SECONDS)
-                await asyncio.wait({stopped, woken}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                heard = {stopped, woken} if self._owner else {stopped}
+                await asyncio.wait(heard, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
             await self._finish()
         finally:
@@ -113,16 +114,15 @@ class WebhookPoster:
 
     async def _start_rounds(self, wake: asyncio.Event) -> float:
         """Own what is free, start rounds of what is due; returns how long nothing needs to be looked at."""
-        until_claim = self._next_claim - time.monotonic()
-        if not self._owner and until_claim > 0:
-            return until_claim
         try:
             async with self._database.hot() as connection:
-                if until_claim <= 0:
+                if time.monotonic() >= self._next_claim:
                     await store.webhook_rounds.release_surplus(connection, self._worker_id, list(self._running))
                     await store.webhook_rounds.claim_endpoints(connection, self._worker_id)
                     self._owner = await store.webhook_rounds.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
+                if not self._owner:
+                    return CLAIM_SECONDS
                 due = await store.webhook_rounds.find_due_endpoints(connection, self._worker_id, list(self._running))
         except Exception as error:  # the loop outlives whatever befalls the database
             log.loop_failed("webhooks", error)
