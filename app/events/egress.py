@@ -5,8 +5,11 @@ Rules:
   of an address, no DNS answer and no change of an answer between check and use gets round it.
 * The machine's own addresses and the networks it is directly on are refused too, public or not.
 * No redirect is followed, no proxy of the environment is used, no cookie is kept, certificates are verified.
-* At most 64 KB of an answer are read. An answer of 2xx stands however slowly or badly its body comes.
+* At most 64 KB of an answer are read. An answer stands however slowly or badly its body comes; that of 2xx is waited for less.
+* A connection is kept only when the post went out whole and its answer was read whole.
 
+Connecting, DNS, TLS, keeping, writing and parsing are aiohttp's; its session, request and response objects stand above them for
+what a post never has (cookies, redirects, uploads, compression, tracing) and cost more than the rest, so they are left out.
 A failure, a refusal included, is a value (`Answer` without a status), never an exception. What it means is left to the caller.
 """
 
@@ -24,6 +27,8 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
 
 from app.events.addresses import PORTS, Network, refusal_of
@@ -63,52 +68,106 @@ class GuardedClient:
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                socket_factory=Guard(allow_private=allow_private),
-                ssl=tls_context or ssl.create_default_context(),
-                resolver=resolver,
-                limit=0,  # callers bound what they have in flight; a shared bound would let one slow receiver starve the others
-                keepalive_timeout=30,
-                ttl_dns_cache=10,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,  # a bounded read must not become an unbounded inflate
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        self._connect_timeout = aiohttp.ClientTimeout(connect=timeout_seconds)
+        self._connector = aiohttp.TCPConnector(
+            socket_factory=Guard(allow_private=allow_private),
+            ssl=tls_context or ssl.create_default_context(),
+            resolver=resolver,
+            limit=0,  # callers bound what they have in flight; a shared bound would let one slow receiver starve the others
+            keepalive_timeout=30,
+            ttl_dns_cache=10,
         )
+        self._loop = asyncio.get_running_loop()
+        self._request_to = lru_cache(maxsize=1024)(self._make_request)
 
     async def post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                excerpt = await self._read_bounded(response)
-                return Answer(response.status, response.headers.get("Retry-After"), excerpt)
+            return await self._exchange(self._request_to(url), body, headers)
         except TimeoutError:
             return Answer(None, error=f"no answer within {self._timeout_seconds:g} s")
         except aiohttp.ClientConnectorError as error:
             return Answer(None, error=_one_line(error.os_error))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             return Answer(None, error=_one_line(error))
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._connector.close()
 
-    async def _read_bounded(self, response: aiohttp.ClientResponse) -> str:
-        """Read what is there, so that the connection can be kept; give the connection up when there is too much of it."""
-        good = 200 <= response.status < 300
-        if response.content.is_eof():
-            return "" if good else _excerpt(await response.content.read(_EXCERPT_BYTES))
-        first, size = b"", 0
+    def _make_request(self, url: URL) -> aiohttp.ClientRequest:
+        """What all posts to a URL have in common: whom to connect, and the headers that are always the same."""
+        if url.scheme not in {"http", "https"}:
+            raise aiohttp.NonHttpUrlClientError(url)
+        return aiohttp.ClientRequest("POST", url, headers={"Accept-Encoding": "identity"}, loop=self._loop)
+
+    async def _exchange(self, request: aiohttp.ClientRequest, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """One post and its answer, on a kept or a new connection."""
+        deadline = self._loop.time() + self._timeout_seconds
+        connection = await self._connector.connect(request, [], self._connect_timeout)
+        done = False
         try:
-            async with asyncio.timeout(_SUCCESS_BODY_SECONDS if good else None):
-                while chunk := await response.content.readany():
-                    first, size = first or chunk, size + len(chunk)
-                    if size > MOST_ANSWER_BYTES:
-                        response.close()
-                        break
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            response.close()
-        return "" if good else _excerpt(first)
+            head, content = await self._converse(connection, request, body, headers, deadline)
+            excerpt, done = await _read_bounded(head.code, content, deadline)
+            return Answer(head.code, head.headers.get("Retry-After"), excerpt)
+        finally:
+            if done:
+                _give_back(connection)
+            else:
+                _abandon(connection)
+
+    async def _converse(
+        self, connection: Connection, request: aiohttp.ClientRequest, body: bytes, headers: Mapping[str, str], deadline: float
+    ) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+        """Write the post in one piece; returns the answer's head, and its body to be read."""
+        protocol = connection.protocol
+        assert protocol is not None
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)  # a bounded read must not become an unbounded inflate
+        all_headers = request.headers.copy()
+        all_headers.update(headers)
+        all_headers["Content-Length"] = str(len(body))
+        writer = StreamWriter(protocol, self._loop)
+        await writer.write_headers(f"POST {request.url.raw_path_qs} HTTP/1.1", all_headers)
+        await writer.write(body, drain=False)  # the answer may come before everything was read
+        late = self._loop.call_at(deadline, protocol.set_exception, TimeoutError())  # a third of what asyncio.timeout costs
+        try:
+            while True:
+                head, content = await protocol.read()
+                if head.code >= 200 or head.code == 101:
+                    return head, content
+        finally:
+            late.cancel()
+
+
+async def _read_bounded(status: int, content: aiohttp.StreamReader, deadline: float) -> tuple[str, bool]:
+    """The beginning of an unkind answer's body, and whether the body was read to its end."""
+    good = 200 <= status < 300
+    if content.is_eof():
+        return "" if good else _excerpt(await content.read(_EXCERPT_BYTES)), True
+    if good:
+        deadline = min(deadline, asyncio.get_running_loop().time() + _SUCCESS_BODY_SECONDS)
+    first, size = b"", 0
+    try:
+        async with asyncio.timeout_at(deadline):
+            while size <= MOST_ANSWER_BYTES and (chunk := await content.readany()):
+                first, size = first or chunk, size + len(chunk)
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass
+    return "" if good else _excerpt(first), content.at_eof()
+
+
+def _give_back(connection: Connection) -> None:
+    """Keep a connection for the next post, unless a part of this one still waits to be sent."""
+    transport = connection.transport
+    if transport is None or transport.get_write_buffer_size():
+        _abandon(connection)
+    else:
+        connection.release()
+
+
+def _abandon(connection: Connection) -> None:
+    """End a connection at once: a mere close would wait, for ever, until what was written is read."""
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
 
 
 class Guard:

@@ -63,11 +63,11 @@ def make_posts(rows: Sequence[FeedRow], batch_size: int) -> list[Post]:
 
 def encode(post: Post) -> bytes:
     """The body of a post."""
-    occurred_at = occurred_at_text(post.rows[-1])
+    events = [event_object(row) for row in post.rows]
+    last = events[-1]
     if post.batch:
-        return orjson.dumps({"type": "batch", "timestamp": occurred_at, "data": [event_object(row) for row in post.rows]})
-    (row,) = post.rows
-    return orjson.dumps({"type": row.type, "timestamp": occurred_at, "data": event_object(row)})
+        return orjson.dumps({"type": "batch", "timestamp": last["occurred_at"], "data": events})
+    return orjson.dumps({"type": last["type"], "timestamp": last["occurred_at"], "data": last})
 
 
 def event_object(row: FeedRow) -> dict[str, Any]:

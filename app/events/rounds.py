@@ -51,8 +51,8 @@ class Round:
         self._error: str | None = None
 
     @property
-    def empty(self) -> bool:
-        return not self._posts
+    def size(self) -> int:
+        return len(self._posts)
 
     def is_closed(self) -> bool:
         return self._closed

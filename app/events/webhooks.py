@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -81,6 +82,7 @@ class WebhookPoster:
         self._client: GuardedClient
         self._stopping = False
         self._next_claim = 0.0
+        self._owner = False  # whether any endpoint was this worker's when it last claimed
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._stragglers: dict[UUID, set[asyncio.Task[None]]] = {}
         self._secrets: dict[UUID, tuple[bytes, bytes]] = {}
@@ -99,7 +101,8 @@ class WebhookPoster:
                 pause = await self._start_rounds(wake)
                 # A wake is answered at once, but not more often than this.
                 await asyncio.wait({stopped}, timeout=LINGER_SECONDS)
-                await asyncio.wait({stopped, woken}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                heard = {stopped, woken} if self._owner else {stopped}
+                await asyncio.wait(heard, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
             await self._finish()
         finally:
@@ -116,7 +119,10 @@ class WebhookPoster:
                 if time.monotonic() >= self._next_claim:
                     await store.webhook_rounds.release_surplus(connection, self._worker_id, list(self._running))
                     await store.webhook_rounds.claim_endpoints(connection, self._worker_id)
+                    self._owner = await store.webhook_rounds.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
+                if not self._owner:
+                    return CLAIM_SECONDS
                 due = await store.webhook_rounds.find_due_endpoints(connection, self._worker_id, list(self._running))
         except Exception as error:  # the loop outlives whatever befalls the database
             log.loop_failed("webhooks", error)
@@ -210,7 +216,7 @@ class WebhookPoster:
 
     async def _post_all(self, current: Round) -> None:
         """Hand the posts out to as many runners as the receiver is good for, and wait for all but stragglers."""
-        if current.empty:
+        if current.size == 0:
             return
         endpoint = current.endpoint
         secret, url = self._secret_of(endpoint), URL(endpoint.url)
@@ -218,9 +224,8 @@ class WebhookPoster:
         most = FAILING_IN_FLIGHT if endpoint.failures >= FAILING_AFTER else IN_FLIGHT if endpoint.batch_size == 1 else BATCHES_IN_FLIGHT
         clock_offset = endpoint.clock - time.time()  # signatures carry the database's time, like all of the house
         all_out = asyncio.Event()
-        runners = {
-            asyncio.create_task(self._run_posts(current, url, secret, clock_offset, all_out)) for _ in range(max(most - len(stragglers), 1))
-        }
+        count = min(max(most - len(stragglers), 1), current.size)
+        runners = {asyncio.create_task(self._run_posts(current, url, secret, clock_offset, all_out)) for _ in range(count)}
         await all_out.wait()
         _, late = await asyncio.wait(runners, timeout=self._patience.straggler_seconds)
         for task in late:
@@ -260,7 +265,7 @@ class WebhookPoster:
             log.loop_failed("webhook_endpoint", error)
 
     async def _settle(self, endpoint: OwnedEndpoint, result: RoundResult) -> Health | None:
-        async with self._database.hot() as connection, connection.transaction():
+        async with self._database.hot() as connection, nullcontext() if result.lone else connection.transaction():
             health = await store.webhook_rounds.settle_round(connection, result, self._rule, jittered(self._patience))
         if health is None:
             return None

@@ -71,6 +71,11 @@ class RoundResult:
     taken: Sequence[str]  # webhook-ids that need not wait any longer: taken, or given up
     retries: Sequence[RetryRow]
 
+    @property
+    def lone(self) -> bool:
+        """Whether the endpoint's row is all that is written."""
+        return not self.taken and not self.retries
+
 
 @dataclass(frozen=True, slots=True)
 class DownRule:
@@ -119,23 +124,27 @@ UPDATE webhook_endpoints SET owner = NULL WHERE id IN (
 )
 """
 
-# A down receiver is probed when there is anything to probe it with.
+# A down receiver is probed when there is anything to probe it with. Each look is for the first of an order, which only an index
+# gives at once: for EXISTS the planner, which cannot see how far a cursor has come, would read a whole partition.
 _DUE = """
 SELECT e.id FROM webhook_endpoints e
 WHERE e.owner = $1 AND e.enabled AND NOT (e.id = ANY ($2::uuid[])) AND (e.resume_at IS NULL OR e.resume_at <= now())
   AND (
-    EXISTS (SELECT FROM webhook_retries r WHERE r.endpoint_id = e.id AND (e.down_since IS NOT NULL OR r.due_at <= now()))
-    OR EXISTS (
-        SELECT FROM events v
+    (SELECT e.down_since IS NOT NULL OR r.due_at <= now() FROM webhook_retries r WHERE r.endpoint_id = e.id ORDER BY r.due_at LIMIT 1)
+    OR (
+        SELECT true FROM events v
         WHERE v.account_id = e.account_id AND (v.xid, v.id) > (e.cursor_xid, e.cursor_id)
           AND v.xid < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY v.xid, v.id LIMIT 1
     )
   )
 """
 
 _READ = """
 SELECT e.id, e.account_id, e.url, e.secret, e.event_types, e.batch_size, e.cursor_xid::text, e.cursor_id, e.failures, e.down_since,
-       EXISTS (SELECT FROM webhook_retries r WHERE r.endpoint_id = e.id AND (e.down_since IS NOT NULL OR r.due_at <= now())),
+       coalesce((
+           SELECT e.down_since IS NOT NULL OR r.due_at <= now() FROM webhook_retries r WHERE r.endpoint_id = e.id ORDER BY r.due_at LIMIT 1
+       ), false),
        (SELECT count(*) FROM (SELECT FROM webhook_retries r WHERE r.endpoint_id = e.id LIMIT $3) w)::int,
        extract(epoch FROM now())::float8
 FROM webhook_endpoints e
@@ -155,6 +164,7 @@ LEFT JOIN recipients r ON r.account_id = w.account_id AND r.id = v.about
 ORDER BY w.due_at, w.webhook_id, u.place
 """
 
+# What is lost of a round in a crash is posted again: its commit need not wait for the disk.
 _SETTLE = """
 UPDATE webhook_endpoints e
 SET cursor_xid = c.xid, cursor_id = c.id,
@@ -169,7 +179,7 @@ SET cursor_xid = c.xid, cursor_id = c.id,
     last_success_at = CASE WHEN $5 THEN now() ELSE e.last_success_at END,
     enabled = e.enabled AND $9::text IS NULL, disabled_reason = coalesce($9, e.disabled_reason),
     given_up = e.given_up + $14
-FROM (SELECT * FROM webhook_endpoints WHERE id = $1 AND owner = $2 FOR UPDATE) o
+FROM (SELECT *, set_config('synchronous_commit', 'off', true) FROM webhook_endpoints WHERE id = $1 AND owner = $2 FOR UPDATE) o
 CROSS JOIN LATERAL (
     SELECT CASE WHEN n.ahead THEN $3::text::xid8 ELSE o.cursor_xid END AS xid, CASE WHEN n.ahead THEN $4 ELSE o.cursor_id END AS id
     FROM (SELECT coalesce(($3::text::xid8, $4::uuid) > (o.cursor_xid, o.cursor_id), false) AS ahead) n
@@ -234,6 +244,11 @@ async def claim_endpoints(connection: HotConnection, worker_id: int) -> list[UUI
     return [row[0] for row in await connection.fetch(_CLAIM, worker_id)]
 
 
+async def owns_any(connection: HotConnection, worker_id: int) -> bool:
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM webhook_endpoints WHERE owner = $1)", worker_id)
+    return found
+
+
 async def release_surplus(connection: HotConnection, worker_id: int, busy: Sequence[UUID]) -> None:
     await connection.execute(_RELEASE_SURPLUS, worker_id, busy)
 
@@ -272,11 +287,10 @@ async def forget_posts(connection: HotConnection, endpoint_id: UUID, webhook_ids
 
 
 async def settle_round(connection: HotConnection, result: RoundResult, rule: DownRule, jitter: float) -> Health | None:
-    """Write a round within the caller's transaction; None: the endpoint is no longer the worker's, and nothing was written.
+    """Write a round; None: the endpoint is no longer the worker's, and nothing was written.
 
-    What is lost of this in a crash is posted again: the commit need not wait for the disk.
+    One statement, and a transaction of its own, when no post waits (`lone`); else within the caller's transaction.
     """
-    await connection.execute("SET LOCAL synchronous_commit = off")
     row = await connection.fetchrow(
         _SETTLE,
         result.endpoint_id,
