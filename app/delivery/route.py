@@ -24,7 +24,6 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from app.config import Settings
 from app.delivery.conversation import Hop
@@ -63,7 +62,8 @@ class RouteFailure:
     text: str
 
 
-class _Targets(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Targets:
     """What MX records say: the site, and its hosts in the order to try."""
 
     site: str
