@@ -60,7 +60,9 @@ class Settings(BaseSettings):
         15.0, description="How long an idle connection to a receiving server is kept for the next message."
     )
     deliveries_per_connection: int = Field(1000, description="Messages sent over one connection before it is closed.")
-    worker_connections: int = Field(200, description="Most connections of one worker process.")
+    worker_connections: int = Field(
+        200, description="Most conversations at once of one worker process; idle connections are kept beside them."
+    )
     worker_buffer_rows: int = Field(1000, description="Most recipients claimed and not yet settled by one worker.")
     worker_buffer_bytes: int = Field(64 * 1024 * 1024, description="Most content bytes held by one worker.")
     worker_processes: int = Field(2, description="Worker processes that `up` starts; one fills a core.")

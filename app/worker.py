@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import ssl
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,8 @@ from app.heap import freeze_heap
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.resolver import Resolver
+
+_OPEN_FILES = 4096
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
 
@@ -174,10 +177,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     await database.close()
 
 
+def _allow_open_files() -> None:
+    """Connections to many sites need more than the 1,024 files that a process may open unless it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run(settings: Settings) -> None:
     """Be a worker until SIGTERM or SIGINT."""
     import uvloop
 
+    _allow_open_files()
     log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="worker")
 
     async def main() -> None:

@@ -1,8 +1,9 @@
 """Claims: which ready rows this worker takes, when, and how many of each account.
 
 Known shares (site × class × account) come from wakes and, as a fallback, from surveys of the queue. A lane whose buffer is under
-half full is hungry; hungry lanes of many sites are claimed in one statement, each account of a lane getting an equal part. A
-share that gave less than was asked is done until somebody tells of it again.
+half full is hungry; hungry lanes of many sites are claimed in one statement, each account of a lane getting an equal part. Nobody knows
+which lanes are small, so many are asked for a whole buffer and the claim has a limit of rows; the lanes beyond it come first in the next
+one. A share that gave less than was asked is done until somebody tells of it again.
 
 Each share remembers how far it was claimed (`after`), because dead index entries of claimed rows cannot be removed while an old
 snapshot lives. Rows that come back out of order (released, freed, retried) are found when their share is told with `rewind`, or by a
@@ -167,10 +168,9 @@ class Claims:
             self._waits_since = 0.0
             self._next_suspect = time.monotonic() + _SUSPECT_REST_SECONDS
         asks: list[Ask] = []
-        rows = 0
         self._blocked = False
         for site_id in list(self._hungry):
-            if len(asks) >= _ASKS_PER_CLAIM or rows >= _ROWS_PER_CLAIM:
+            if len(asks) >= _ASKS_PER_CLAIM:
                 break
             del self._hungry[site_id]
             if site_id == SUSPECT_SITE:
@@ -178,9 +178,7 @@ class Claims:
             if self._lease.slot_of(site_id) is None:
                 self._known.pop(site_id, None)
                 continue
-            asked = self._asks_of(site_id)
-            rows += sum(a.take for a in asked)
-            asks += asked
+            asks += self._asks_of(site_id)
         return asks
 
     def _wants_suspect(self) -> bool:
@@ -230,7 +228,7 @@ class Claims:
         for ask in asks:
             self._told_again.discard(ask.share)
         async with self._database.hot() as connection:
-            rows = await store.queue.claim(connection, owner, asks)
+            rows = await store.queue.claim(connection, owner, asks, _ROWS_PER_CLAIM)
             if rows:
                 await self._take(connection, owner, rows)
         self._learn(asks, rows)
@@ -243,6 +241,8 @@ class Claims:
             share = row.share
             count[share] = count.get(share, 0) + 1
             last[share] = max(last.get(share, EPOCH), row.due_at)
+        if len(rows) >= _ROWS_PER_CLAIM:
+            asks = self._met(asks, count)
         for ask in asks:
             share = ask.share
             known = self._known.get(share.site_id)
@@ -258,6 +258,15 @@ class Claims:
             else:
                 self._hungry[share.site_id] = None
         self._widen(asks, rows)
+
+    def _met(self, asks: list[Ask], count: dict[Share, int]) -> list[Ask]:
+        """The asks that a full claim has come to. Those it has not go first into the next one."""
+        met = max(place for place, ask in enumerate(asks, 1) if ask.share in count)
+        self._told_again.add(asks[met - 1].share)  # it may have been cut short
+        for ask in reversed(asks[met:]):
+            self._hungry[ask.share.site_id] = None
+            self._hungry.move_to_end(ask.share.site_id, last=False)
+        return asks[:met]
 
     def _remember(self, share: Share, after: datetime) -> None:
         self._past[share] = (after, time.monotonic())

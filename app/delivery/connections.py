@@ -1,8 +1,10 @@
 """Open connections to receiving servers, kept for the next message whoever sends it.
 
 A connection is kept by next hop for some idle seconds and a number of deliveries, and is used last in, first out, so that a quiet
-site ends with none. A broken one is never kept. TLS that failed with a host is remembered for a while, and mail that may go without
-it goes without it (opportunistic TLS, RFC 3207 §4.1 as everybody practises it). So is a host that lost an envelope sent ahead.
+site ends with none. At most MOST_IDLE are kept, or a newsletter to 20,000 sites would use up the process's file descriptors; the hop
+without mail for longest loses its own first. A broken one is never kept. TLS that failed with a host is remembered for a while, and
+mail that may go without it goes without it (opportunistic TLS, RFC 3207 §4.1 as everybody practises it). So is a host that lost an envelope
+sent ahead.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import OrderedDict
 
 from app.config import Settings
 from app.delivery.transport import Connection, Conversation, Hop, Phase, Tls
 
+MOST_IDLE = 1000
 _SWEEP_SECONDS = 1.0
 _REMEMBERED_SECONDS = 3600.0
 
@@ -24,7 +28,9 @@ class Connections:
     def __init__(self, settings: Settings, tls_context: ssl.SSLContext) -> None:
         self._settings = settings
         self._tls_context = tls_context
-        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
+        # The next hops in the order in which a connection came back to them.
+        self._idle: OrderedDict[tuple[str, str, int], list[Connection]] = OrderedDict()
+        self.idle_count = 0
         self._tls_broken: dict[tuple[str, int], float] = {}
         self._one_by_one: dict[tuple[str, int], float] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -35,6 +41,7 @@ class Connections:
         kept = self._idle.get((hop.host, hop.address, hop.port))
         while kept:
             connection = kept.pop()
+            self.idle_count -= 1
             if connection.usable:
                 return connection
             self._close(connection)
@@ -58,7 +65,12 @@ class Connections:
         """After a conversation: kept if it can serve another, and if the site may still have it."""
         if keep and connection.usable and connection.served < self._settings.deliveries_per_connection:
             hop = connection.hop
-            self._idle.setdefault((hop.host, hop.address, hop.port), []).append(connection)
+            place = (hop.host, hop.address, hop.port)
+            self._idle.setdefault(place, []).append(connection)
+            self._idle.move_to_end(place)
+            self.idle_count += 1
+            while self.idle_count > MOST_IDLE:
+                self._drop_one()
         else:
             self._close(connection)
 
@@ -85,9 +97,14 @@ class Connections:
         if self._closing:
             await asyncio.wait(self._closing, timeout=2)
 
-    @property
-    def idle_count(self) -> int:
-        return sum(len(kept) for kept in self._idle.values())
+    def _drop_one(self) -> None:
+        """Close one of the hop that has gone without mail for longest."""
+        place, kept = next(iter(self._idle.items()))
+        if kept:
+            self.idle_count -= 1
+            self._close(kept.pop(0))
+        if not kept:
+            del self._idle[place]
 
     def _drop_before(self, since: float) -> None:
         for place, kept in list(self._idle.items()):
@@ -97,6 +114,7 @@ class Connections:
                 self._idle[place] = left
             else:
                 del self._idle[place]
+            self.idle_count -= len(over)
             for connection in over:
                 self._close(connection)
 

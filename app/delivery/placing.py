@@ -1,8 +1,9 @@
 """Placing: finding the site of a domain that nobody has looked up yet.
 
 Accepting does no DNS: rows of unknown domains lie in a lane of their own until this loop has resolved them, many at once, and moved
-them. What it learns is kept in the database, so a domain is looked up once for all. A domain that has no route now goes to the
-lane of those: delivery asks again and turns the answer into a bounce or another attempt.
+them. A site is known by the MX records alone; the addresses are asked for by the worker that delivers there. What is learnt is kept in
+the database, so a domain is placed once for all. A domain that has no route, or no answer within a second, goes to the lane of those:
+delivery asks again and turns the answer into a bounce or another attempt.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable, Iterable
 from app import log, store
 from app.config import Settings
 from app.delivery.lease import Lease
-from app.delivery.route import Route, Router
+from app.delivery.route import Router
 from app.jobs import Wakes
 from app.store.queue import NO_SITE, UNKNOWN_SITE, Share
 
 _ROWS = 500
-_LOOKUPS = 50
+_LOOKUPS = 200
+_PATIENCE_SECONDS = 1.0
 
 
 class Placing:
@@ -79,12 +81,17 @@ class Placing:
         return len(unplaced)
 
     async def _look_up(self, domains: list[str]) -> dict[str, str]:
-        """The site name of each domain that has a route now."""
+        """The site name of each domain that has a way now. One that takes too long holds up nobody: its answer is kept for delivery."""
         gate = asyncio.Semaphore(_LOOKUPS)
 
         async def one(domain: str) -> tuple[str, str | None]:
             async with gate:
-                route = await self._router.resolve(domain)
-                return domain, route.site if isinstance(route, Route) else None
+                return domain, await self._router.site_of(domain)
 
-        return {domain: site for domain, site in await asyncio.gather(*map(one, domains)) if site is not None}
+        asked = [asyncio.create_task(one(domain)) for domain in domains]
+        if not asked:
+            return {}
+        answered, late = await asyncio.wait(asked, timeout=_PATIENCE_SECONDS)
+        for task in late:
+            task.cancel()
+        return {domain: site for domain, site in (task.result() for task in answered) if site is not None}

@@ -62,6 +62,15 @@ class RouteFailure:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """What MX records say: the site, and its hosts in the order to try."""
+
+    site: str
+    hosts: list[str]
+    expires_at: float
+
+
 class Router:
     """Resolves and keeps routes. `seed` decides the order of equal MX hosts."""
 
@@ -91,7 +100,23 @@ class Router:
             del self._routes[next(iter(self._routes))]  # the one that was looked up longest ago
         return route
 
+    async def site_of(self, domain: str) -> str | None:
+        """The site of a domain by its MX records alone; None when mail for it has no way now."""
+        if self._smarthost is not None:
+            return self._smarthost.site
+        targets = await self._targets(domain)
+        return targets.site if isinstance(targets, _Targets) else None
+
     async def _look_up(self, domain: str) -> tuple[Route | RouteFailure, float]:
+        targets = await self._targets(domain)
+        if not isinstance(targets, _Targets):
+            return targets
+        answers = await asyncio.gather(*map(self._resolver.addresses, targets.hosts))
+        expires_at = min(targets.expires_at, *(each.expires_at for each in answers))
+        hops = self._hops(zip(targets.hosts, answers, strict=True))
+        return (Route(targets.site, hops) if hops else _no_hop(domain, answers)), expires_at
+
+    async def _targets(self, domain: str) -> _Targets | tuple[RouteFailure, float]:
         answer = await self._resolver.mx(domain)
         if isinstance(answer, Found):
             records, site = answer.records, _site_of(host for _, host in answer.records)
@@ -104,10 +129,7 @@ class Router:
         hosts = self._in_order(records)
         if not hosts:
             return RouteFailure(True, "5.4.6", f"the mail for {domain} leads back to this server"), answer.expires_at
-        answers = await asyncio.gather(*map(self._resolver.addresses, hosts))
-        expires_at = min(answer.expires_at, *(each.expires_at for each in answers))
-        hops = self._hops(zip(hosts, answers, strict=True))
-        return (Route(site, hops) if hops else _no_hop(domain, answers)), expires_at
+        return _Targets(site, hosts, answer.expires_at)
 
     def _in_order(self, records: Sequence[tuple[int, str]]) -> list[str]:
         """Hosts to try. This server and what is not preferred to it are left out: they would send it back (RFC 5321 §5.1)."""

@@ -112,6 +112,7 @@ WITH alive AS MATERIALIZED (
         WHERE site_id = a.site_id AND class = a.class AND account_id = a.account_id AND ready AND owner IS NULL AND due_at >= a.after
         ORDER BY due_at LIMIT a.take FOR UPDATE SKIP LOCKED
     ) q
+    LIMIT $7
 )
 UPDATE queue q SET owner = $1, claims = claims + 1
 FROM picked p WHERE q.recipient_id = p.recipient_id
@@ -119,8 +120,10 @@ RETURNING q.recipient_id, q.account_id, q.site_id, q.class, q.bytes, q.due_at, q
 """
 
 
-async def claim(connection: HotConnection, owner: int, asks: Sequence[Ask]) -> list[Claimed]:
+async def claim(connection: HotConnection, owner: int, asks: Sequence[Ask], limit: int | None = None) -> list[Claimed]:
     """Take ready rows of several shares at once, oldest first in each; rows that another worker is taking are passed over.
+
+    At most `limit` rows in all: the asks are met in their order, and those after it are not looked at.
 
     Walks ix_queue_ready from `after` of each share: without that bound every claim would wade through the dead entries of all
     rows claimed before it, as long as some old snapshot keeps vacuum from removing them.
@@ -133,6 +136,7 @@ async def claim(connection: HotConnection, owner: int, asks: Sequence[Ask]) -> l
         [a.share.account_id for a in asks],
         [a.after for a in asks],
         [a.take for a in asks],
+        limit,
     )
     return [Claimed(*row) for row in rows]
 

@@ -162,3 +162,22 @@ async def test_routes_are_kept_with_no_further_question(server: DnsServer) -> No
     asked = server.queries.total()
     assert await kept.resolve("shop.test") is first
     assert server.queries.total() == asked
+
+
+@pytest.mark.parametrize("domain", ["shop.test", "plain.test", "empty.test", "lame.test", "shop-a.test"])
+async def test_the_site_is_told_by_mx_alone(server: DnsServer, domain: str) -> None:
+    asking = router(server)
+    site = await asking.site_of(domain)
+    assert {kind for _, kind in server.queries} == {"MX"}
+    assert site is not None
+    found = await asking.resolve(domain)
+    assert isinstance(found, RouteFailure) or found.site == site
+
+
+@pytest.mark.parametrize("domain", ["gone.test", "null.test", "broken.test", "self.test"])
+async def test_there_is_no_site_where_there_is_no_way(server: DnsServer, domain: str) -> None:
+    assert await router(server).site_of(domain) is None
+
+
+async def test_with_a_smarthost_there_is_one_site(server: DnsServer) -> None:
+    assert await router(server, smarthost="mail.provider.test:587").site_of("shop.test") == "smarthost:mail.provider.test"

@@ -13,29 +13,39 @@ Zones map a name to its records, or to a way of failing:
     "broken.test":  "SERVFAIL"      also "REFUSED", "NXDOMAIN", and "TIMEOUT" for no answer at all
 
 The exact name wins, then the nearest wildcard; any other name is NXDOMAIN. `delay_ms` holds back every answer.
+
+Messages are read and written here (RFC 1035 §4), not by the library that the house asks with: a fault in it would be on both sides. It
+also costs a tenth, and in a bench this server stands on the cores that are measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import json
 import os
 import signal
+import struct
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.rcode
-import dns.rdatatype
-import dns.rrset
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run
 
 Zones = Mapping[str, Mapping[str, Any] | str]
 DEFAULT_TTL = 300
+
+_TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA"}
+_NUMBERS = {kind: number for number, kind in _TYPES.items()}
+_CODES = {"SERVFAIL": 2, "NXDOMAIN": 3, "REFUSED": 5}
+_ANSWERS, _RECURSION_WANTED, _RECURSES = 0x8000, 0x0100, 0x0080
+_QUESTION = b"\xc0\x0c"  # the name in the question, by a pointer
+_OPTIONS = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)  # EDNS (RFC 6891), for those who come with it
 
 
 class DnsServer(asyncio.DatagramProtocol):
@@ -71,38 +81,48 @@ class DnsServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         try:
-            query = dns.message.from_wire(data)
-        except dns.exception.DNSException:
+            reply = self._answer(data)
+        except (IndexError, struct.error, UnicodeDecodeError):  # not a query
             return
-        reply = self._answer(query)
-        if reply is not None:
-            asyncio.get_running_loop().call_later(self.delay_seconds, self._send, reply.to_wire(), addr)
+        if reply is not None and self.delay_seconds:
+            asyncio.get_running_loop().call_later(self.delay_seconds, self._send, reply, addr)
+        elif reply is not None:
+            self._send(reply, addr)
 
     def _send(self, wire: bytes, addr: tuple[str, int]) -> None:
         if self._transport:
             self._transport.sendto(wire, addr)
 
-    def _answer(self, query: dns.message.Message) -> dns.message.Message | None:
-        question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
-        kind = dns.rdatatype.to_text(question.rdtype)
+    def _answer(self, query: bytes) -> bytes | None:
+        number, flags, _, _, _, extras = struct.unpack_from("!6H", query)
+        name, end = _read_name(query, 12)
+        (type_number,) = struct.unpack_from("!H", query, end)
+        kind = _TYPES.get(type_number, f"TYPE{type_number}")
         self.queries[name, kind] += 1
-        reply = dns.message.make_response(query, recursion_available=True)
+        code, records = self._find(name, kind)
+        if code is None:
+            return None
+        flags = _ANSWERS | flags & _RECURSION_WANTED | _RECURSES | code
+        head = struct.pack("!6H", number, flags, 1, len(records), 0, 1 if extras else 0)
+        return b"".join((head, query[12 : end + 4], *records, _OPTIONS if extras else b""))
+
+    def _find(self, name: str, kind: str) -> tuple[int | None, list[bytes]]:
+        """The code and the records to answer with; no code for no answer."""
+        records: list[bytes] = []
+        owner = _QUESTION
         for _ in range(8):
             entry = self._entry(name)
-            if entry == "TIMEOUT":
-                return None
             if isinstance(entry, str):
-                reply.set_rcode(dns.rcode.from_text(entry))
-                return reply
+                return (None if entry == "TIMEOUT" else _CODES[entry]), records
             ttl = entry.get("ttl", DEFAULT_TTL)
             if "CNAME" not in entry:
+                records += [_record(owner, kind, ttl, _content(kind, value, name)) for value in entry.get(kind, ())]
                 break
-            reply.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", "CNAME", f"{entry['CNAME']}."))
             name = entry["CNAME"]
-        if texts := [_record(kind, value, name) for value in entry.get(kind, ())]:
-            reply.answer.append(dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *texts))
-        return reply
+            target = _name(name)
+            records.append(_record(owner, "CNAME", ttl, target))
+            owner = target
+        return 0, records
 
     def _entry(self, name: str) -> Mapping[str, Any] | str:
         if name in self.zones:
@@ -115,13 +135,32 @@ class DnsServer(asyncio.DatagramProtocol):
         return "NXDOMAIN"
 
 
-def _record(kind: str, value: Any, name: str) -> str:
+def _read_name(wire: bytes, at: int) -> tuple[str, int]:
+    """A name without pointers, lower case, and where it ends."""
+    labels = []
+    while length := wire[at]:
+        labels.append(wire[at + 1 : at + 1 + length].decode("ascii").lower())
+        at += 1 + length
+    return ".".join(labels), at + 1
+
+
+def _name(name: str) -> bytes:
+    labels = [label.encode() for label in name.split(".") if label]
+    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+
+
+def _record(owner: bytes, kind: str, ttl: int, content: bytes) -> bytes:
+    return owner + struct.pack("!HHIH", _NUMBERS[kind], 1, ttl, len(content)) + content
+
+
+def _content(kind: str, value: Any, name: str) -> bytes:
     if kind == "MX":
         preference, host = value
-        return f"{preference} {host.format(name=name).rstrip('.')}."
+        return struct.pack("!H", preference) + _name(host.format(name=name))
     if kind == "TXT":
-        return " ".join(json.dumps(value[at : at + 255]) for at in range(0, len(value), 255))
-    return str(value)
+        text = value.encode()
+        return b"".join(bytes((len(text[at : at + 255]),)) + text[at : at + 255] for at in range(0, len(text), 255))
+    return ipaddress.ip_address(value).packed
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -142,7 +181,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--zones", type=Path, required=True, help="JSON file")
     parser.add_argument("--delay-ms", type=float, default=0.0)
-    asyncio.run(_serve(parser.parse_args()))
+    run(_serve(parser.parse_args()))
 
 
 if __name__ == "__main__":

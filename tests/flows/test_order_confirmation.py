@@ -109,6 +109,14 @@ async def test_no_such_domain_bounces_and_a_silent_resolver_defers(house: House)
     await house.until_states(broken["id"], "delivered", seconds=60)
 
 
+async def test_a_domain_whose_name_server_is_silent_holds_up_nobody(house: House) -> None:
+    house.dns.zones["silent.test"] = "TIMEOUT"
+    accepted = await house.send(["a@silent.test", "b@x.test"])
+    await until(lambda: house.states(accepted["id"]), lambda states: states[1] == "delivered")
+    assert (await house.states(accepted["id"]))[0] in {"ready", "claimed"}
+    await house.until_states(accepted["id"], "deferred", "delivered", seconds=60)
+
+
 async def test_many_at_once_arrive_once_each(house: House) -> None:
     house.start_worker()
     items = [

@@ -34,6 +34,17 @@ async def test_several_shares_in_one_statement_oldest_first(database: Database) 
         assert await store.queue.survey_shares(connection, FIRST_SHARE, 10) == [Share(0, 0, 1)]
 
 
+async def test_a_claim_ends_at_its_limit_and_meets_the_asks_in_their_order(database: Database) -> None:
+    await write(database, *[a_message(account_id=a) for a in (1, 1, 1, 2, 2, 3)])
+    worker = await a_worker(database)
+    asks = [Ask(Share(0, 0, a), EPOCH, 10) for a in (2, 1, 3)]
+    async with database.hot() as connection:
+        first = await store.queue.claim(connection, worker, asks, 4)
+        assert sorted(r.account_id for r in first) == [1, 1, 2, 2]
+        rest = await store.queue.claim(connection, worker, asks, 4)
+        assert sorted(r.account_id for r in rest) == [1, 3]
+
+
 async def test_a_survey_can_go_on_where_it_ended(database: Database) -> None:
     await write(database, *[a_message(account_id=a) for a in range(1, 8) for _ in range(3)])
     async with database.hot() as connection:

@@ -12,6 +12,10 @@ from app.store.states import INITIAL, RecipientState
 from app.store.suppressions import NewSuppression
 from tests.builders import a_message, write
 
+_TUPLES_READ = """
+SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables WHERE relname ~ '^(recipients|messages)_'
+"""
+
 
 async def test_every_table_gets_its_rows(database: Database) -> None:
     message = a_message("one@x.test", "two@y.test", body=b"word " * 4000)
@@ -24,6 +28,18 @@ async def test_every_table_gets_its_rows(database: Database) -> None:
         assert content == [(message.id, message.head, message.body)]
         loaded = await store.messages.load_deliverables(connection, [1, 1], [r.id for r in message.recipients])
         assert {d.address for d in loaded} == {"one@x.test", "two@y.test"}
+
+
+async def test_recipients_far_apart_are_loaded_without_reading_those_between(database: Database) -> None:
+    recipients = await write(database, *[a_message() for _ in range(600)])
+    wanted = [row.id for row in recipients[::30]]
+    async with database.hot() as connection, connection.transaction():
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        read_before = await connection.fetchval(_TUPLES_READ)
+        loaded = await store.messages.load_deliverables(connection, [1] * len(wanted), wanted)
+        read = await connection.fetchval(_TUPLES_READ) - read_before
+    assert {found.recipient_id for found in loaded} == set(wanted)
+    assert read <= 4 * len(wanted)
 
 
 async def test_a_taken_key_leaves_the_whole_submission_out(database: Database) -> None:

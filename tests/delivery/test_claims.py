@@ -1,0 +1,62 @@
+"""Which rows a worker claims: many small lanes and a few large ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from app import store
+from app.config import Settings
+from app.delivery.claims import Claims
+from app.delivery.lease import Lease
+from app.jobs import Wakes
+from app.store.db import Database
+from app.store.queue import Claimed, Share
+from tests.builders import a_message, write
+
+LARGE, SMALL = range(1, 9), range(100, 500)
+
+
+async def test_a_full_claim_leaves_no_lane_behind(database: Database, redis_url: str) -> None:
+    """Eight large lanes fill every claim to its limit; four hundred small ones behind them are claimed all the same, each row once."""
+    wanted = Counter({Share(site, 0, 1): 230 for site in LARGE}) + Counter({Share(site, 0, 1): 2 for site in SMALL})
+    recipients = await write(database, *[a_message() for _ in range(wanted.total())])
+    sites = [share.site_id for share in wanted.elements()]
+    claimed: Counter[Share] = Counter()
+    claims_made: list[int] = []
+    done = asyncio.Event()
+
+    async def take(_connection: Any, _owner: int, rows: list[Claimed]) -> None:
+        claimed.update(row.share for row in rows)
+        claims_made.append(len({row.share for row in rows}))
+        if claimed.total() >= wanted.total():
+            done.set()
+
+    settings, wakes = Settings(), Wakes(redis_url)
+    lease = Lease(database, settings, wakes, "test", dict)
+    await lease.begin()
+    claims = Claims(
+        database,
+        settings,
+        lease,
+        wakes,
+        in_hand=lambda: 0,
+        bytes_in_hand=lambda: 0,
+        held_of=lambda _owner: [],
+        buffered=lambda _site, _class: 0,
+        take=take,
+    )
+    async with database.hot() as connection:
+        await store.queue.place(connection, [row.id for row in recipients], sites)
+    claims.tell(wanted)
+    claiming = asyncio.create_task(claims.run())
+    try:
+        async with asyncio.timeout(30):
+            await done.wait()
+    finally:
+        claims.stopped = True
+        await claiming
+        await wakes.close()
+    assert claimed == wanted
+    assert max(claims_made) > 100, "many small lanes at once"
