@@ -9,7 +9,7 @@ Each share remembers how far it was claimed (`after`), because dead index entrie
 snapshot lives. Rows that come back out of order (released, freed, retried) are found when their share is told with `rewind`, or by a
 survey.
 
-Suspects, rows whose workers died with them twice, are claimed alone: nothing else is in this worker's hands then.
+Rows that workers died with twice or more have lanes of their own: delivery.suspects says when and how many of them are claimed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from app import log, store
 from app.config import Settings
 from app.delivery.lanes import BULK, TRANSACTIONAL
 from app.delivery.lease import Lease
+from app.delivery.suspects import Suspects, Turn
 from app.jobs import Wakes
-from app.store.queue import FIRST_SHARE, SUSPECT_SITE, UNKNOWN_SITE, Ask, Claimed, Share
+from app.store.queue import ALONE_SITE, FIRST_SHARE, SUSPECT_SITE, UNKNOWN_SITE, Ask, Claimed, Share
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 # Rows of transactions that began earlier and committed later than those already claimed lie within this.
@@ -41,9 +42,6 @@ _SURVEY_SHARES = 5000
 _SURVEY_REST = 20  # a survey may use a twentieth of one connection's time
 _REWIND_SECONDS = 10.0
 _REMEMBERED = 20_000
-_SUSPECT_PATIENCE_SECONDS = 20.0
-_SUSPECT_REST_SECONDS = 60.0
-_SUSPECT_PRICE = 3.0
 # Bulk may fill the worker's hands to here; the rest is kept for transactional mail.
 _BULK_PART = 0.75
 
@@ -73,6 +71,7 @@ class Claims:
         self._held_of = held_of
         self._buffered = buffered
         self._take = take
+        self._suspects = Suspects(in_hand, lambda: held_of(lease.worker_id))
         # site -> (class, account) -> claimed up to
         self._known: dict[int, OrderedDict[tuple[int, int], datetime]] = {}
         self._past: OrderedDict[Share, tuple[datetime, float]] = OrderedDict()
@@ -81,9 +80,6 @@ class Claims:
         self._something = asyncio.Event()
         self._survey_from = FIRST_SHARE
         self._survey_due = 0.0
-        self._next_suspect = 0.0
-        self._waits_since = 0.0
-        self._suspect_since = 0.0
         self._full_since: dict[int, float] = {}
         self._blocked = False
         self._rested_at = 0.0
@@ -154,71 +150,62 @@ class Claims:
         return self._in_hand() < settings.worker_buffer_rows * part and self._bytes_in_hand() < settings.worker_buffer_bytes * part
 
     def _plan(self) -> list[Ask]:
-        if self._suspect_since and self._in_hand():
-            self._blocked = True
-            return []
-        if self._wants_suspect():
-            if not self._in_hand():
-                return [self._suspect_ask()]
-            # Everything else waits for it, but not for ever: a receiver may take minutes for its last word.
-            self._blocked = True
-            self._waits_since = self._waits_since or time.monotonic()
-            if time.monotonic() < self._waits_since + _SUSPECT_PATIENCE_SECONDS:
-                return []
-            self._waits_since = 0.0
-            self._next_suspect = time.monotonic() + _SUSPECT_REST_SECONDS
+        turn = self._suspects.turn(waiting=self._serves(ALONE_SITE), others_wait=len(self._hungry) > (ALONE_SITE in self._hungry))
+        if turn is Turn.ALONE:
+            return self._asks_of_shares(ALONE_SITE, list(self._known[ALONE_SITE]), 1)
+        self._blocked = turn is Turn.NOTHING
+        return self._plan_others() if turn is Turn.OTHERS else []
+
+    def _plan_others(self) -> list[Ask]:
         asks: list[Ask] = []
-        self._blocked = False
         for site_id in list(self._hungry):
             if len(asks) >= _ASKS_PER_CLAIM:
                 break
             del self._hungry[site_id]
-            if site_id == SUSPECT_SITE:
+            if site_id == ALONE_SITE:
                 continue
-            if self._lease.slot_of(site_id) is None:
+            if not self._serves(site_id):
                 self._known.pop(site_id, None)
                 continue
-            asks += self._asks_of(site_id)
+            asks += self._asks_of_suspects() if site_id == SUSPECT_SITE else self._asks_of(site_id)
         return asks
 
-    def _wants_suspect(self) -> bool:
-        if not self._known.get(SUSPECT_SITE) or self._lease.slot_of(SUSPECT_SITE) is None:
-            return False
-        if self._suspect_since:
-            # The last one is settled. The rest of the work gets three times what suspects take, if there is any.
-            spent = time.monotonic() - self._suspect_since
-            others_wait = len(self._hungry) > (SUSPECT_SITE in self._hungry)
-            self._next_suspect = time.monotonic() + (_SUSPECT_PRICE * spent if others_wait else 0.0)
-            self._suspect_since = 0.0
-        return time.monotonic() >= self._next_suspect
-
-    def _suspect_ask(self) -> Ask:
-        now = time.monotonic()
-        self._suspect_since = self._waits_since or now
-        self._waits_since = 0.0
-        lane_class, account_id = next(iter(self._known[SUSPECT_SITE]))
-        return Ask(Share(SUSPECT_SITE, lane_class, account_id), EPOCH, 1)
+    def _serves(self, site_id: int) -> bool:
+        """Whether a site is ours and has something ready, as far as we know."""
+        return bool(self._known.get(site_id)) and self._lease.slot_of(site_id) is not None
 
     def _asks_of(self, site_id: int) -> list[Ask]:
-        """Equal parts of the free room of each lane for its accounts, those that waited longest first."""
-        known = self._known.get(site_id)
-        if not known:
-            return []
+        """The free room of each lane of a site."""
         asks: list[Ask] = []
         for lane_class in (TRANSACTIONAL, BULK):
-            shares = [key for key in known if key[0] == lane_class]
+            shares = [key for key in self._known[site_id] if key[0] == lane_class]
             room = _LANE_TARGET - self._buffered(site_id, lane_class)
             if not shares or room < _LANE_TARGET - LOW:
                 continue
-            if not self._has_room(lane_class):
-                self._hungry[site_id] = None
-                self._blocked = True
-                continue
-            take = max(1, -(-room // len(shares)))
-            for key in shares[:room]:
-                known.move_to_end(key)
-                asks.append(Ask(Share(site_id, *key), known[key], take))
+            if self._has_room(lane_class):
+                asks += self._asks_of_shares(site_id, shares, room)
+            else:
+                self._wait_for_room(site_id)
         return asks
+
+    def _asks_of_suspects(self) -> list[Ask]:
+        room = self._suspects.room()
+        if room and self._has_room(BULK):
+            return self._asks_of_shares(SUSPECT_SITE, list(self._known[SUSPECT_SITE]), room)
+        self._wait_for_room(SUSPECT_SITE)
+        return []
+
+    def _asks_of_shares(self, site_id: int, shares: list[tuple[int, int]], room: int) -> list[Ask]:
+        """Equal parts for shares of a site, together no more than `room`; those that waited longest come first."""
+        known = self._known[site_id]
+        take = max(1, room // len(shares))
+        for key in shares[:room]:
+            known.move_to_end(key)
+        return [Ask(Share(site_id, *key), known[key], take) for key in shares[:room]]
+
+    def _wait_for_room(self, site_id: int) -> None:
+        self._hungry[site_id] = None
+        self._blocked = True
 
     # --- claiming
 
@@ -230,6 +217,7 @@ class Claims:
         async with self._database.hot() as connection:
             rows = await store.queue.claim(connection, owner, asks, _ROWS_PER_CLAIM)
             if rows:
+                self._suspects.take(rows)
                 await self._take(connection, owner, rows)
         self._learn(asks, rows)
         return len(rows) >= LOW

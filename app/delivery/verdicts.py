@@ -15,7 +15,7 @@ from app.events.suppression import suppression_reason
 from app.mail.address import suppression_key
 from app.mail.reply import Reply
 from app.store.ids import milliseconds_of, new_id
-from app.store.queue import NO_SITE, SUSPECT_SITE, UNKNOWN_SITE
+from app.store.queue import UNKNOWN_SITE
 from app.store.settlement import AttemptRow, Settlement
 
 
@@ -36,7 +36,7 @@ def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) ->
         due_at=outcome.due_at,
         reason=outcome.reason,
         reply=f"{attempt.code} {attempt.reply}" if attempt is not None and attempt.code is not None else None,
-        site_id=UNKNOWN_SITE if claimed.site_id in (NO_SITE, SUSPECT_SITE) else None,
+        site_id=UNKNOWN_SITE if claimed.site_id < UNKNOWN_SITE else None,
         attempt=attempt,
         event=event.value,
         facts=as_facts(_facts(job, outcome, attempt)),

@@ -20,10 +20,19 @@ from app.store.db import HotConnection, metadata
 
 UNKNOWN_SITE = 0  # nobody has looked the domain up yet
 NO_SITE = -1  # the domain has no route now: delivery finds out why and says so
-SUSPECT_SITE = -2  # its claims died with their workers: claimed alone
+SUSPECT_SITE = -2  # workers died with it: a few at once are claimed
+ALONE_SITE = -3  # … again: claimed alone
 
-ALONE_FROM_CLAIMS = 2  # a row that was claimed so often without being settled is claimed alone
-HELD_FROM_CLAIMS = 5  # … and held
+# Poison: a row that makes its worker die. What the deaths of workers that had a row in hand, since it was last settled (`claims`), make
+# of it:
+#     0, 1   nothing: workers are killed, and then hundreds of rows were in hand
+#     2      SUSPECT_SITE: few such rows are in a worker's hands at once, so few will be tried alone when that worker dies too
+#     3, 4   ALONE_SITE: claimed with nothing else in the worker's hands
+#     5      held, with the reason
+# So a poisonous row costs five workers, and no row is held for its company's sake: that counts for the first three only.
+SUSPECT_FROM_CLAIMS = 2
+ALONE_FROM_CLAIMS = 3
+HELD_FROM_CLAIMS = 5
 
 queue = Table(
     "queue",
@@ -31,7 +40,7 @@ queue = Table(
     Column("recipient_id", Uuid, primary_key=True),
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("account_id", Integer, nullable=False),
-    Column("site_id", Integer, nullable=False),  # a hint: 0 = not yet known, -1 = has no route
+    Column("site_id", Integer, nullable=False),  # a hint: 0 = not yet known, below: lanes of exceptions
     Column("bytes", Integer, nullable=False),
     Column("owner", Integer),
     Column("class", SmallInteger, nullable=False),  # 0 transactional, 1 bulk
@@ -198,12 +207,12 @@ async def release_strays(connection: HotConnection, owner: int, held: Sequence[U
     return [Share(*row) for row in rows]
 
 
-# Suspects (claimed twice without being settled) go to a lane of their own; those claimed too often wait for the operator.
 _FREE = f"""
 UPDATE queue
 SET owner = NULL, maybe_sent = true, ready = claims < {HELD_FROM_CLAIMS},
     due_at = CASE WHEN claims < {HELD_FROM_CLAIMS} THEN now() ELSE 'infinity' END,
-    site_id = CASE WHEN claims < {ALONE_FROM_CLAIMS} THEN site_id ELSE {SUSPECT_SITE} END
+    site_id = CASE WHEN claims < {SUSPECT_FROM_CLAIMS} THEN site_id
+                   WHEN claims < {ALONE_FROM_CLAIMS} THEN {SUSPECT_SITE} ELSE {ALONE_SITE} END
 WHERE owner = ANY($1::int[])
 RETURNING recipient_id, account_id, site_id, class, bytes, due_at, claims, attempts, maybe_sent
 """  # noqa: S608  (the constants above)

@@ -22,7 +22,7 @@ _WARM_SECONDS = 5.0
 _BEFORE_MOST_SECONDS = 60.0
 _CLIENTS = 24
 # Deep enough that it is not the wait for a poll that holds the clients back.
-_MOST_BEHIND = 3000
+_MOST_BEHIND = 2000
 
 
 async def run(options: Options, say: Callable[[str], None], keep: Path | None) -> Leg:

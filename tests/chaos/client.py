@@ -4,6 +4,9 @@
 
 Every address is used once. It is written down before its first request leaves, and again when the 202 has been read. A broken
 connection, a timeout, 409 with Retry-After and 5xx are asked again with the same key and body; on SIGTERM no new message is begun.
+
+They come in waves, as shops do: at the top of one a worker has a hundred recipients in hand, in between the machine can breathe. What
+a fault has kept them from asking they ask afterwards.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -24,6 +28,7 @@ import uvloop
 
 _ANSWER_SECONDS = 15.0
 _GIVE_UP_SECONDS = 60.0
+_WAVE_SECONDS = 2.0
 _TEXT = "Thank you for your order. It will be with you in two or three days.\n" * 8
 
 
@@ -36,6 +41,7 @@ class Plan:
     dots: str
     clients: int = 8
     most_behind: int = 600
+    messages_per_second: float | None = None  # on the average; as fast as it goes when None
     domains: int = 20
     prefix: str = "a"
 
@@ -49,8 +55,10 @@ class Clients:
         self._attempted = os.open(plan.attempted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._acks = os.open(plan.acks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._dots = os.open(plan.dots, os.O_RDONLY | os.O_CREAT)
+        self._began = 0.0
         self._delivered = 0
         self._acked = 0
+        self._begun = 0
         self._stop = asyncio.Event()
         self.unanswered = 0
         self.retries = 0
@@ -63,6 +71,7 @@ class Clients:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
         connector = aiohttp.TCPConnector(limit=self._plan.clients)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{self._plan.port}", timeout=timeout, connector=connector) as session:
+            self._began = time.monotonic()
             watching = asyncio.create_task(self._watch_sink())
             print("ready", flush=True)
             await asyncio.gather(*(self._post_for_ever(session) for _ in range(self._plan.clients)))
@@ -76,10 +85,10 @@ class Clients:
 
     async def _post_for_ever(self, session: aiohttp.ClientSession) -> None:
         while not self._stop.is_set():
-            if self._acked - self._delivered >= self._plan.most_behind:
+            if self._acked - self._delivered >= self._plan.most_behind or self._begun >= self._wanted():
                 await asyncio.sleep(0.02)
                 continue
-            number = next(self._numbers)
+            number = self._begun = next(self._numbers)
             addresses = self._addresses(number)
             os.write(self._attempted, ("\t".join(addresses) + "\n").encode())
             message = await self._post(session, number, addresses)
@@ -88,6 +97,13 @@ class Clients:
             else:
                 self._acked += len(addresses)
                 os.write(self._acks, ("\t".join((f"{time.time():.6f}", message, *addresses)) + "\n").encode())
+
+    def _wanted(self) -> float:
+        """How many messages are to be asked for by now: those of all waves that have begun."""
+        if self._plan.messages_per_second is None:
+            return math.inf
+        waves = (time.monotonic() - self._began) // _WAVE_SECONDS + 1
+        return waves * _WAVE_SECONDS * self._plan.messages_per_second
 
     def _addresses(self, number: int) -> list[str]:
         """One to three recipients; one in a hundred is at an address that the sink refuses for good."""

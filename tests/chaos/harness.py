@@ -14,7 +14,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -56,7 +56,7 @@ class Harness:
             settings={
                 "lease_seconds": options.lease_seconds,
                 "heartbeat_seconds": options.heartbeat_seconds,
-                "connections_per_site": 2,
+                "connections_per_site": 8,
                 "deliveries_per_connection": 20,
                 "connection_idle_seconds": 3,
                 "retry_first_seconds": 2,
@@ -77,6 +77,8 @@ class Harness:
         self._loops: list[asyncio.Task[None]] = []
         self._known_workers: set[int] = set()
         self._client: Child | None = None
+        self._asking = asyncio.Lock()
+        self._connection: store.db.HotConnection | None = None
         self._tenants: list[list[str]] = []
 
     async def __aenter__(self) -> Self:
@@ -108,8 +110,8 @@ class Harness:
         await house.wait_for_workers()
         self._loops = [asyncio.create_task(self._supervise()), asyncio.create_task(self._watch_workers())]
 
-    async def load(self, *, clients: int = 8, prefix: str = "a") -> None:
-        """Start the clients."""
+    async def load(self, *, clients: int = 8, prefix: str = "a", messages_per_second: float | None = None) -> None:
+        """Start the clients; they ask as fast as it goes unless told otherwise."""
         plan = {
             "port": self.house.api_port,
             "tenants": self._tenants,
@@ -118,6 +120,7 @@ class Harness:
             "dots": str(self.house.dots),
             "clients": clients,
             "most_behind": self.options.most_behind,
+            "messages_per_second": messages_per_second,
             "prefix": prefix,
         }
         self._client = self.house.start_double("client", ["tests.chaos.client", json.dumps(plan)])
@@ -151,21 +154,27 @@ class Harness:
             self._known_workers |= live
 
     async def ask(self, query: str, *arguments: Any, patience: float = 30.0) -> list[Any] | None:
-        """Rows of a query over a connection of its own; None when the database stays away for longer than `patience`."""
+        """Rows of a query over the harness's own connection; None when the database stays away for longer than `patience`."""
         until = time.monotonic() + patience
         while True:
             try:
-                connection = await self.house.database.open_hot()
-                try:
-                    rows: list[Any] = await connection.fetch(query, *arguments)
-                finally:
-                    connection.terminate()
+                async with self._asking:
+                    return await self._fetch(query, arguments)
             except (*CONNECTION_ERRORS, TimeoutError):
                 if time.monotonic() >= until:
                     return None
                 await asyncio.sleep(0.1)
-            else:
-                return rows
+
+    async def _fetch(self, query: str, arguments: Sequence[Any]) -> list[Any]:
+        connection = self._connection or await self.house.database.open_hot()
+        self._connection = None  # of a query that is broken off nothing more can be expected
+        try:
+            rows: list[Any] = await connection.fetch(query, *arguments)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+        return rows
 
     # --- faults
 
@@ -181,8 +190,11 @@ class Harness:
     async def gather(self) -> Evidence:
         """Stop the clients, let the house come to rest, and collect what is left."""
         await self.stop_clients()
+        self.say("the clients have stopped")
         await self._wait_until_empty()
+        self.say("the queue is empty" if not await self.ask("SELECT FROM queue LIMIT 1") else "the queue is not empty")
         await self._wait_for_webhooks()
+        self.say("webhooks have been told")
         self.faults += await asyncio.gather(*self._watches)
         evidence = Evidence(
             attempted=read_attempted(self.attempted),
@@ -226,6 +238,9 @@ class Harness:
             task.cancel()
         await asyncio.gather(*self._loops, *self._watches, return_exceptions=True)
         self._loops = []
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
     def last_death(self, pid: int) -> dict[str, Any] | None:
         """What a mortal worker wrote before it died, or None."""

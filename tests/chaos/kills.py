@@ -1,4 +1,8 @@
-"""The leg of kills: faults in a mixed order, one after the other, under load."""
+"""The leg of kills: faults in a mixed order, at a steady pace, under load.
+
+The pace is quicker than a lease: the next fault comes while the rows of the last dead worker still wait, meets the worker that has just
+taken them over, or the one that has just been started.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from tests.chaos.options import Options
 from tests.chaos.report import Leg
 
 _WARM_SECONDS = 3.0
+_LEAST_RATE = 50
 
 
 def schedule(options: Options) -> list[faults.Strike]:
@@ -38,14 +43,17 @@ async def run(options: Options, say: Callable[[str], None], keep: Path | None) -
 
 async def attack(harness: Harness, strikes: list[faults.Strike], began: float) -> Leg:
     """Load the house, strike, let it rest, judge."""
-    await harness.load()
+    options = harness.options
+    await harness.load(messages_per_second=options.messages_per_second)
+    loaded = time.monotonic()
     await asyncio.sleep(_WARM_SECONDS)
-    chance = random.Random(harness.options.seed)
     for strike in strikes:
-        if chance.random() >= harness.options.overlap:
-            await faults.wait_for_calm(harness)
+        due = time.monotonic() + options.every_seconds
         await strike(harness)
-        await asyncio.sleep(harness.options.pause_seconds)
+        await asyncio.sleep(due - time.monotonic())
     await asyncio.sleep(_WARM_SECONDS)
+    seconds = time.monotonic() - loaded
     evidence = await harness.gather()
-    return Leg("kills", check(evidence), evidence.faults, time.monotonic() - began, harness.client_said)
+    rate = len(evidence.acks) / seconds
+    bars = {"recipients/s under attack": (f"{rate:,.0f}", f"≥ {_LEAST_RATE}", rate >= _LEAST_RATE)}
+    return Leg("kills", check(evidence), evidence.faults, time.monotonic() - began, harness.client_said, bars)

@@ -4,6 +4,7 @@
 
 Signal SIGRTMIN + n arms the n-th of POINTS: the next time the worker comes there with LEAST_IN_HAND rows in its hands, it writes a line
 into the file DEATHS and kills itself with SIGKILL. SABOTAGE names a function of tests.chaos.sabotage that spoils this worker first.
+Mail to an address that begins with "poison" kills it whenever it comes to its RCPT.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ POINTS = (
     "after the reply, before the commit",
 )
 LEAST_IN_HAND = 20
+POISONED = "by a poisonous row"
 _END_OF_BODY = b"\r\n.\r\n"  # the next message's envelope may follow it in the same write
+_POISON = b"RCPT TO:<poison"
 
 
 class Fate:
@@ -53,9 +56,9 @@ class Fate:
     def strikes(self, point: str) -> bool:
         return point == self._armed and self.deliveries is not None and self.deliveries.unsettled >= LEAST_IN_HAND
 
-    def die(self) -> None:
+    def die(self, cause: str | None = None) -> None:
         assert self.deliveries is not None
-        line = {"at": time.time(), "pid": os.getpid(), "point": self._armed, "in_hand": self.deliveries.unsettled}
+        line = {"at": time.time(), "pid": os.getpid(), "point": cause or self._armed, "in_hand": self.deliveries.unsettled}
         with self._deaths.open("a") as file:
             file.write(json.dumps(line) + "\n")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -119,6 +122,8 @@ def _dying_after_dot(fate: Fate) -> Callable[[Any], Any]:
 
     def wrapper(original: Any) -> Any:
         def wrapped(self: Any, octets: bytes) -> None:
+            if _POISON in octets:
+                fate.die(POISONED)
             original(self, octets)
             if _END_OF_BODY in octets and fate.strikes(POINTS[3]):
                 loop = asyncio.get_running_loop()

@@ -15,16 +15,16 @@ class Options:
     freezes: int = 10
     outages: int = 3
     valkey_away_seconds: float = 600.0
-    pause_seconds: float = 2.0
-    overlap: float = 0.1  # share of the faults that do not wait until the rows of the worker before are settled
+    every_seconds: float = 6.0  # from fault to fault: many strike while the rows of the last dead worker still wait for its lease
     lease_seconds: float = 10.0
     heartbeat_seconds: float = 2.0
     drain_seconds: float = 300.0
     watch_seconds: float = 30.0  # how long the rows of a dead worker are watched
     tenants: int = 5
     workers: int = 2
-    sink_delay_ms: float = 80.0
-    most_behind: int = 600
+    sink_delay_ms: float = 150.0
+    messages_per_second: float = 80.0
+    most_behind: int = 1500
     seed: int = 1
 
 
@@ -35,12 +35,9 @@ QUICK = {
     "freezes": 1,
     "outages": 0,
     "valkey_away_seconds": 10.0,
-    "pause_seconds": 0.3,
-    "overlap": 0.0,
+    "every_seconds": 3.0,
     "lease_seconds": 3.0,
     "heartbeat_seconds": 0.5,
     "drain_seconds": 45.0,
     "tenants": 2,
-    "sink_delay_ms": 50.0,
-    "most_behind": 300,
 }

@@ -9,12 +9,14 @@ import pytest
 
 from app.delivery.retry import Outcome
 from app.delivery.verdicts import verdict_of
-from app.store.queue import NO_SITE, SUSPECT_SITE, UNKNOWN_SITE
+from app.store.queue import ALONE_SITE, NO_SITE, SUSPECT_SITE, UNKNOWN_SITE
 from app.store.states import RecipientState
 from tests.delivery.test_lanes import a_job
 
 
-@pytest.mark.parametrize(("lane", "goes_to"), [(SUSPECT_SITE, UNKNOWN_SITE), (NO_SITE, UNKNOWN_SITE), (7, None)])
+@pytest.mark.parametrize(
+    ("lane", "goes_to"), [(SUSPECT_SITE, UNKNOWN_SITE), (ALONE_SITE, UNKNOWN_SITE), (NO_SITE, UNKNOWN_SITE), (7, None)]
+)
 def test_a_deferred_row_leaves_the_lanes_of_exceptions(lane: int, goes_to: int | None) -> None:
     job = a_job()
     job.claimed = replace(job.claimed, site_id=lane)

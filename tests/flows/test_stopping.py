@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from app import store
-from app.store.queue import SUSPECT_SITE
+from app.delivery.suspects import GROUP
+from app.store.queue import ALONE_SITE, SUSPECT_SITE
 from tests.doubles.sink_script import Script
 from tests.flows.conftest import House, until
 
@@ -44,13 +45,39 @@ async def test_a_worker_that_loses_its_lease_goes_on_under_a_new_id(house: House
     await house.until_states(accepted["id"], "delivered")
 
 
-async def test_suspects_are_tried_one_at_a_time(house: House) -> None:
-    """Rows whose workers died with them twice: nothing else is in the worker's hands then."""
+async def test_hundreds_of_suspects_are_tried_in_groups_beside_other_mail(house: House) -> None:
+    """Rows that two workers died with."""
+    house.workers[0][1].set()
+    await house.workers[0][0]
+    suspects = await house.send([f"u{n}@x.test" for n in range(300)])
+    async with house.database.hot() as connection:
+        await connection.execute("UPDATE queue SET site_id = $1, claims = 2, maybe_sent = true", SUSPECT_SITE)
+    others = [await house.send([f"o{n}-{m}@x.test" for m in range(20)]) for n in range(5)]
+    house.sink.script = Script.parse({"rules": [{"fault": "dot_slow", "seconds": 0.1}]})
+    house.start_worker(connections_per_site=100)
+    together = 0
+
+    async def most_in_hand() -> int:
+        nonlocal together
+        async with house.database.hot() as connection:
+            in_hand = await connection.fetchval("SELECT count(*) FROM queue WHERE site_id = $1 AND owner IS NOT NULL", SUSPECT_SITE)
+            together = max(together, in_hand)
+            return int(await connection.fetchval("SELECT count(*) FROM queue"))
+
+    await until(most_in_hand, lambda left: left == 0, 60)
+    assert 1 < together <= GROUP
+    for accepted, count in ((suspects, 300), *((one, 20) for one in others)):
+        assert await house.states(accepted["id"]) == ["delivered"] * count
+    assert len({dot.recipient for dot in house.sink.dots}) == len(house.sink.dots) == 400
+
+
+async def test_rows_that_three_workers_died_with_are_tried_alone(house: House) -> None:
+    """Nothing else is in the worker's hands then, not another of them either."""
     house.workers[0][1].set()
     await house.workers[0][0]
     accepted = [await house.send(f"u{n}@x.test") for n in range(8)]
     async with house.database.hot() as connection:
-        await connection.execute("UPDATE queue SET site_id = $1, claims = 2, maybe_sent = true", SUSPECT_SITE)
+        await connection.execute("UPDATE queue SET site_id = $1, claims = 3, maybe_sent = true", ALONE_SITE)
     house.sink.script = Script.parse({"rules": [{"fault": "dot_slow", "seconds": 0.2}]})
     house.start_worker()
     for one in accepted:

@@ -6,7 +6,7 @@ import asyncio
 
 from app import store
 from app.store.db import Database
-from app.store.queue import ALONE_FROM_CLAIMS, FIRST_SHARE, HELD_FROM_CLAIMS, SUSPECT_SITE, Ask, Share
+from app.store.queue import ALONE_SITE, FIRST_SHARE, HELD_FROM_CLAIMS, SUSPECT_SITE, Ask, Share
 from tests.builders import EPOCH, a_message, a_worker, claim_all, write
 
 
@@ -96,7 +96,7 @@ async def test_a_row_that_kills_workers_is_suspected_then_held(database: Databas
         site = freed.site_id
         sites.append(site)
         assert freed.claims == claimed.claims
-    assert sites == [0] * (ALONE_FROM_CLAIMS - 1) + [SUSPECT_SITE] * (HELD_FROM_CLAIMS - ALONE_FROM_CLAIMS + 1)
+    assert sites == [0, SUSPECT_SITE, ALONE_SITE, ALONE_SITE, ALONE_SITE]
     async with database.hot() as connection:
         assert await connection.fetchval("SELECT due_at = 'infinity' AND NOT ready FROM queue")
         told = await store.messages.hold_recipients(connection, [1], [freed.recipient_id], "poison")
