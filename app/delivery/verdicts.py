@@ -68,7 +68,7 @@ def _facts(job: Job, outcome: Outcome, attempt: AttemptRow | None) -> dict[str, 
 def _attempt(conversation: Conversation) -> AttemptRow:
     reply, hop = conversation.reply, conversation.hop
     return AttemptRow(
-        id=new_id(int(conversation.started_at.timestamp() * 1000)),
+        id=new_id(conversation.started_at.timestamp()),
         phase=conversation.phase.value,
         code=reply.code if reply is not None else None,
         enhanced=reply.enhanced if reply is not None else None,

@@ -179,7 +179,7 @@ class Intake:
         lane_class = admission.admit_stream(submission.stream)
         times = admission.admit_times(settings, lane_class, submission.send_at, submission.expires_at, now)
         recipients = admission.admit_recipients(draft, settings.max_recipients)
-        message_id = store.ids.new_message_id(int(now.timestamp() * 1000))
+        message_id = store.ids.new_message_id(now.timestamp())
         rfc_id = f"{message_id.hex}@{domain.name}"
         content = _compose(draft, rfc_id, times.send_at or now, message_id)
         admission.admit_size(len(content.head) + len(content.body), settings.max_message_bytes)

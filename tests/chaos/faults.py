@@ -190,10 +190,21 @@ async def _wait_for_end(worker: Child, seconds: float) -> bool:
 async def kill_api(harness: Harness) -> None:
     """kill -9 of the API between two moments of many requests."""
     claimed = sum((await busy_workers(harness)).values())
+    await _request_under_way(harness)
     await asyncio.sleep(random.uniform(0, 0.05))
     assert harness.house.api is not None
     harness.house.api.kill()
     harness.note(Fault("API killed", time.time(), claimed=claimed))
+
+
+async def _request_under_way(harness: Harness) -> None:
+    """Until a client has just begun to ask; between the waves of load there is nothing in the API to be killed with it."""
+    seen = harness.attempted.stat().st_size
+    until = time.monotonic() + _BUSY_SECONDS
+    while harness.attempted.stat().st_size == seen:
+        if time.monotonic() > until:
+            raise RuntimeError(f"no client asks for anything\n{harness.logs()}")
+        await asyncio.sleep(0.005)
 
 
 async def kill_valkey(harness: Harness) -> None:

@@ -23,7 +23,7 @@ class Options:
     tenants: int = 5
     workers: int = 2
     sink_delay_ms: float = 150.0
-    messages_per_second: float = 80.0
+    messages_per_second: float | None = 80.0  # None: as fast as it goes
     most_behind: int = 1500
     seed: int = 1
 

@@ -12,7 +12,16 @@ from tests.chaos.harness import Harness
 from tests.chaos.options import QUICK, Options
 from tests.chaos.report import Leg
 
-OPTIONS = replace(Options(**QUICK), lease_seconds=2.0, drain_seconds=10.0, watch_seconds=8.0, most_behind=200)
+# One fault each: the load must not rest at its moment.
+OPTIONS = replace(
+    Options(**QUICK),
+    lease_seconds=2.0,
+    drain_seconds=10.0,
+    watch_seconds=8.0,
+    most_behind=200,
+    messages_per_second=None,
+    sink_delay_ms=50.0,
+)
 
 
 async def attack(strikes: Sequence[faults.Strike], **sabotage: Any) -> Leg:

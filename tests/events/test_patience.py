@@ -81,7 +81,7 @@ def test_a_batch_cut_differently_has_another_id() -> None:
 
 def test_a_message_event_names_no_recipient() -> None:
     message = new_message_id()
-    row = FeedRow("700", new_id(1_772_366_400_123), message, "message.accepted", 0, "{}", None, "transactional", "[]", "{}")
+    row = FeedRow("700", new_id(1_772_366_400.123), message, "message.accepted", 0, "{}", None, "transactional", "[]", "{}")
     (post,) = make_posts([row], 1)
     body = encode(post).decode()
     assert '"recipient_id":null' in body

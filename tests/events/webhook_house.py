@@ -77,11 +77,11 @@ class House:
 
     async def happen(self, told: Told, count: int, *, type_: str = "message.delivered", at: datetime | None = None) -> list[str]:
         """Events of as many recipients of one message; returns their public ids."""
-        at_ms = int((at or datetime.now(UTC)).timestamp() * 1000)
-        message_id = store.ids.new_message_id(at_ms)
+        moment = (at or datetime.now(UTC)).timestamp()
+        message_id = store.ids.new_message_id(moment)
         recipients = [store.ids.recipient_id(message_id, n) for n in range(1, count + 1)]
         rows = [
-            EventRow(told.account_id, store.ids.new_id(at_ms), about, type_, 1, '{"mx": "mx.example.net", "code": 250}')
+            EventRow(told.account_id, store.ids.new_id(moment), about, type_, 1, '{"mx": "mx.example.net", "code": 250}')
             for about in recipients
         ]
         async with self.database.hot() as connection, connection.transaction():

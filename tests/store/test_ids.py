@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from app.store.ids import (
@@ -20,7 +21,7 @@ from app.store.ids import (
 
 
 def test_ids_are_version_7_and_sorted_by_time() -> None:
-    made = [new_id(ms) for ms in range(1_700_000_000_000, 1_700_000_000_100)]
+    made = [new_id(us / 1e6) for us in range(1_700_000_000_000_000, 1_700_000_000_005_000)]
     assert made == sorted(made)
     assert {i.version for i in made} == {7}
     assert {i.variant for i in made} == {"specified in RFC 4122"}
@@ -35,6 +36,17 @@ def test_a_recipient_tells_its_message() -> None:
         assert message_of(recipient) == message
         assert message < recipient <= last_of_message(message)
         assert not is_message(recipient)
+
+
+def test_ids_made_one_after_the_other_are_in_that_order() -> None:
+    """What an account lists newest first, and a recipient's attempts, must not depend on the dice of a millisecond."""
+    made = []
+    for _ in range(300):
+        made.append(new_message_id())
+        until = time.perf_counter() + 2e-6
+        while time.perf_counter() < until:
+            pass
+    assert made == sorted(made)
 
 
 def test_the_time_is_in_the_id() -> None:
