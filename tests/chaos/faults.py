@@ -24,6 +24,8 @@ from tests.house.children import Child
 
 _BUSY_SECONDS = 60.0
 _TAKEN_OVER_SECONDS = 60.0
+_MOMENT_SECONDS = 2.0
+_LOOK_SECONDS = 0.02
 _POINT_SECONDS = 20.0
 _SETTLED_SECONDS = 0.3
 _WATCH_STEP_SECONDS = 0.1
@@ -32,19 +34,33 @@ _DRAIN_SECONDS = 40.0
 Strike = Callable[[Harness], Awaitable[None]]
 
 
-async def busy_workers(harness: Harness) -> dict[int, int]:
-    """Rows in hand by worker id, once there are enough in one hand."""
+async def busy_workers(harness: Harness, *, accepting: bool = False) -> dict[int, int]:
+    """Rows in hand by worker id, at a moment when there are enough in one hand; `accepting`: and clients are being answered.
+
+    Not the first such moment: that is always the beginning of a wave.
+    """
     until = time.monotonic() + _BUSY_SECONDS
+    await asyncio.sleep(random.uniform(0, _MOMENT_SECONDS))
     while True:
-        rows = await harness.ask(
-            "SELECT q.owner, count(*) FROM queue q JOIN workers w ON w.id = q.owner WHERE w.lease_until > now() GROUP BY 1"
-        )
-        claimed = {row[0]: row[1] for row in rows or ()}
-        if any(count >= LEAST_IN_HAND for count in claimed.values()):
+        answered = _answers(harness)
+        await asyncio.sleep(_LOOK_SECONDS)
+        claimed = await _claimed(harness)
+        if any(count >= LEAST_IN_HAND for count in claimed.values()) and (not accepting or _answers(harness) > answered):
             return claimed
         if time.monotonic() > until:
             raise RuntimeError(f"the house does not get busy: {claimed}\n{harness.logs()}")
-        await asyncio.sleep(0.05)
+
+
+async def _claimed(harness: Harness) -> dict[int, int]:
+    rows = await harness.ask(
+        "SELECT q.owner, count(*) FROM queue q JOIN workers w ON w.id = q.owner WHERE w.lease_until > now() GROUP BY 1"
+    )
+    return {row[0]: row[1] for row in rows or ()}
+
+
+def _answers(harness: Harness) -> int:
+    """Grows with every answer that a client has read."""
+    return harness.acks.stat().st_size if harness.acks.exists() else 0
 
 
 async def wait_for_take_over(harness: Harness) -> None:
@@ -188,23 +204,11 @@ async def _wait_for_end(worker: Child, seconds: float) -> bool:
 
 
 async def kill_api(harness: Harness) -> None:
-    """kill -9 of the API between two moments of many requests."""
-    claimed = sum((await busy_workers(harness)).values())
-    await _request_under_way(harness)
-    await asyncio.sleep(random.uniform(0, 0.05))
+    """kill -9 of the API in the middle of requests."""
+    claimed = sum((await busy_workers(harness, accepting=True)).values())
     assert harness.house.api is not None
     harness.house.api.kill()
     harness.note(Fault("API killed", time.time(), claimed=claimed))
-
-
-async def _request_under_way(harness: Harness) -> None:
-    """Until a client has just begun to ask; between the waves of load there is nothing in the API to be killed with it."""
-    seen = harness.attempted.stat().st_size
-    until = time.monotonic() + _BUSY_SECONDS
-    while harness.attempted.stat().st_size == seen:
-        if time.monotonic() > until:
-            raise RuntimeError(f"no client asks for anything\n{harness.logs()}")
-        await asyncio.sleep(0.005)
 
 
 async def kill_valkey(harness: Harness) -> None:
@@ -223,7 +227,7 @@ async def flush_valkey(harness: Harness) -> None:
 async def kill_postgres(harness: Harness) -> None:
     """kill -9 of the postmaster; its children end when they notice."""
     await wait_for_take_over(harness)
-    claimed = sum((await busy_workers(harness)).values())
+    claimed = sum((await busy_workers(harness, accepting=True)).values())
     os.kill(harness.house.servers.pids["postgres"], signal.SIGKILL)
     harness.note(Fault("PostgreSQL killed", time.time(), claimed=claimed))
 
@@ -231,7 +235,7 @@ async def kill_postgres(harness: Harness) -> None:
 async def kill_backend(harness: Harness) -> None:
     """kill -9 of one backend that works for the house: PostgreSQL ends all others and recovers."""
     await wait_for_take_over(harness)
-    claimed = sum((await busy_workers(harness)).values())
+    claimed = sum((await busy_workers(harness, accepting=True)).values())
     rows = await harness.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'staffetta' AND pid <> pg_backend_pid()")
     if rows:
         os.kill(random.choice(rows)[0], signal.SIGKILL)
