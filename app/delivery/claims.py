@@ -80,6 +80,7 @@ class Claims:
         self._something = asyncio.Event()
         self._survey_from = FIRST_SHARE
         self._survey_due = 0.0
+        self._survey_goes_on = False
         self._full_since: dict[int, float] = {}
         self._blocked = False
         self._rested_at = 0.0
@@ -131,7 +132,7 @@ class Claims:
         if asks:
             full = await self._claim(asks)
             self._rested_at = 0.0 if full else time.monotonic() + _REST_SECONDS
-        if time.monotonic() >= self._survey_due:
+        if time.monotonic() >= self._survey_due or self._wants_next_page(asks):
             await self._survey()
         if not asks:
             self._something.clear()
@@ -303,6 +304,10 @@ class Claims:
 
     # --- surveying
 
+    def _wants_next_page(self, asks: list[Ask]) -> bool:
+        """Whether there is room and nothing known to fill it with, and the last survey found something and ended at its limit."""
+        return not asks and not self._blocked and self._survey_goes_on
+
     async def _survey(self) -> None:
         """Look for shares that nobody told of."""
         began = time.monotonic()
@@ -322,6 +327,7 @@ class Claims:
             self.tell(fresh)
         if back:
             self.tell(back, rewind=True)
+        self._survey_goes_on = len(shares) == _SURVEY_SHARES and any(self._lease.slot_of(share.site_id) for share in fresh + back)
         rest = self._settings.poll_seconds if self._wakes.reachable else min(0.1, self._settings.poll_seconds)
         self._survey_due = now + max(rest, (now - began) * _SURVEY_REST)
 
