@@ -294,10 +294,12 @@ class Deliveries:
         if conversation.dot_sent:
             return False
         reply = conversation.reply
+        if reply is not None and reply.code == _CLOSING:  # so many messages and no more on a connection: nothing is wrong with the server
+            return True
         lost = went_ahead and conversation.phase is Phase.MAIL and (reply is not None or conversation.error == TIMED_OUT)
         if lost:
             self._connections.lost_ahead(conversation.hop)
-        return lost or reply is None or reply.code == _CLOSING
+        return lost or reply is None
 
     def _may_keep(self, site: Site) -> bool:
         """Whether a connection of a site is still ours to keep: not when others serve it now, or it was widened to more workers."""
