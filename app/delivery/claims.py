@@ -37,6 +37,8 @@ _ASKS_PER_CLAIM = 256
 _ROWS_PER_CLAIM = 400
 _REST_SECONDS = 0.02
 _LANE_TARGET = 100
+# A share that gives all that was asked of it is asked once more; most shares of a long tail have a row or two.
+_LEAST_TAKE = 4
 LOW = 50
 _SURVEY_SHARES = 5000
 _SURVEY_REST = 20  # a survey may use a twentieth of one connection's time
@@ -128,14 +130,14 @@ class Claims:
         # Company for the few rows of each wake: three statements for ten rows cost what they cost for one.
         if (rest := self._rested_at - time.monotonic()) > 0:
             await asyncio.sleep(rest)
+        self._something.clear()  # before the plan: what is told from here on is for the next one
         asks = self._plan()
+        got = await self._claim(asks) if asks else 0
         if asks:
-            full = await self._claim(asks)
-            self._rested_at = 0.0 if full else time.monotonic() + _REST_SECONDS
-        if time.monotonic() >= self._survey_due or self._wants_next_page(asks):
+            self._rested_at = 0.0 if got >= LOW else time.monotonic() + _REST_SECONDS
+        if time.monotonic() >= self._survey_due or self._wants_next_page(got):
             await self._survey()
         if not asks:
-            self._something.clear()
             await _wait(self._something, self._pause())
 
     def _pause(self) -> float:
@@ -199,10 +201,11 @@ class Claims:
     def _asks_of_shares(self, site_id: int, shares: list[tuple[int, int]], room: int) -> list[Ask]:
         """Equal parts for shares of a site, together no more than `room`; those that waited longest come first."""
         known = self._known[site_id]
-        take = max(1, room // len(shares))
-        for key in shares[:room]:
+        take = min(room, max(_LEAST_TAKE, room // len(shares)))
+        shares = shares[: room // take]
+        for key in shares:
             known.move_to_end(key)
-        return [Ask(Share(site_id, *key), known[key], take) for key in shares[:room]]
+        return [Ask(Share(site_id, *key), known[key], take) for key in shares]
 
     def _wait_for_room(self, site_id: int) -> None:
         self._hungry[site_id] = None
@@ -210,8 +213,8 @@ class Claims:
 
     # --- claiming
 
-    async def _claim(self, asks: list[Ask]) -> bool:
-        """Claim; whether it was worth its statements."""
+    async def _claim(self, asks: list[Ask]) -> int:
+        """Claim; how many rows there were."""
         owner = self._lease.worker_id
         for ask in asks:
             self._told_again.discard(ask.share)
@@ -221,7 +224,7 @@ class Claims:
                 self._suspects.take(rows)
                 await self._take(connection, owner, rows)
         self._learn(asks, rows)
-        return len(rows) >= LOW
+        return len(rows)
 
     def _learn(self, asks: list[Ask], rows: list[Claimed]) -> None:
         last: dict[Share, datetime] = {}
@@ -304,9 +307,9 @@ class Claims:
 
     # --- surveying
 
-    def _wants_next_page(self, asks: list[Ask]) -> bool:
-        """Whether there is room and nothing known to fill it with, and the last survey found something and ended at its limit."""
-        return not asks and not self._blocked and self._survey_goes_on
+    def _wants_next_page(self, got: int) -> bool:
+        """Whether there is room and little known to fill it with, and the last survey found something and ended at its limit."""
+        return got < _ROWS_PER_CLAIM // 4 and not self._blocked and self._survey_goes_on
 
     async def _survey(self) -> None:
         """Look for shares that nobody told of."""
