@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app import public
 from app.accounts.credentials import Authenticator
 from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
 from app.api.door import Application, House
 from app.api.routes import mount
 from app.config import Settings
@@ -50,8 +51,9 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     database = Database(settings.database_url)
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
-    intake = Intake(database, domains, settings, wakes)
-    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, intake, wakes)
+    streams = StreamBook(database)
+    intake = Intake(database, domains, streams, settings, wakes)
+    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, streams, intake, wakes)
     wakes.start()
     intake.start()
     try:

@@ -39,6 +39,14 @@ class SendingDomain:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """What a domain's mail is finished with: the keys that sign, and the host of its links (None: the house's own)."""
+
+    keys: tuple[SigningKey, ...]
+    tracking_host: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DnsRecord:
     """A record for the owner of the domain to publish; without the required ones mail is refused or filed as spam."""
 
@@ -56,7 +64,7 @@ class DomainBook:
         self._database = database
         self._keyring = keyring
         self._found: OrderedDict[tuple[int, str], tuple[SendingDomain | None, float]] = OrderedDict()
-        self._signing: OrderedDict[int, tuple[tuple[SigningKey, ...], float]] = OrderedDict()
+        self._signing: OrderedDict[int, tuple[Signing, float]] = OrderedDict()
         # Parsed keys outlive the seconds: which keys sign is asked again, the same sealed PEM is not parsed again.
         self._parsed: OrderedDict[int, tuple[bytes, SigningKey]] = OrderedDict()
 
@@ -74,14 +82,14 @@ class DomainBook:
         _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
         return found
 
-    def kept_signing_keys(self, domain_id: int) -> tuple[SigningKey, ...] | None:
-        """The keys that sign for a domain, if they were asked for within seconds."""
+    def kept_signing(self, domain_id: int) -> Signing | None:
+        """The same as `signing`, if it was asked for within seconds."""
         remembered = self._signing.get(domain_id)
         return remembered[0] if remembered is not None and remembered[1] > time.monotonic() else None
 
-    async def signing_keys(self, domain_id: int) -> tuple[SigningKey, ...]:
-        """The keys that sign for a domain, parsed. NotFound when it was removed: its mail must not go unsigned in silence."""
-        kept = self.kept_signing_keys(domain_id)
+    async def signing(self, domain_id: int) -> Signing:
+        """What a domain's mail is finished with. NotFound when it was removed: its mail must not go unsigned in silence."""
+        kept = self.kept_signing(domain_id)
         if kept is not None:
             return kept
         try:
@@ -92,8 +100,10 @@ class DomainBook:
         keys = tuple(self._parse(row) for row in rows if row.signing)
         if not keys:
             raise NotFound("The sending domain has no DKIM key (any more).")
-        _remember(self._signing, domain_id, (keys, time.monotonic() + CACHE_SECONDS))
-        return keys
+        host = rows[0].tracking_host if rows[0].tracking_verified_at is not None else None
+        found = Signing(keys, host)
+        _remember(self._signing, domain_id, (found, time.monotonic() + CACHE_SECONDS))
+        return found
 
     def forget(self, account_id: int, domain_name: str) -> None:
         """The domain was added or removed here."""

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import log
 from app.accounts.credentials import Authenticator, Sender
 from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
 from app.api.problems import answer_error, answer_internal
 from app.config import Settings
 from app.errors import Unauthenticated
@@ -40,6 +41,7 @@ class House:
     keyring: Keyring
     authenticator: Authenticator
     domains: DomainBook
+    streams: StreamBook
     intake: Intake
     wakes: Wakes
 
