@@ -22,6 +22,7 @@ from app.config import Settings
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.resolver import Resolver
 from app.store.db import Database
 
 API_VERSION = "1.0.0"
@@ -52,8 +53,9 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
     streams = StreamBook(database)
+    resolver = Resolver(settings.dns_servers)
     intake = Intake(database, domains, streams, settings, wakes)
-    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, streams, intake, wakes)
+    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, streams, intake, wakes, resolver)
     wakes.start()
     intake.start()
     try:

@@ -106,7 +106,7 @@ class DomainBook:
         return found
 
     def forget(self, account_id: int, domain_name: str) -> None:
-        """The domain was added or removed here."""
+        """The domain was added, changed or removed here."""
         known, _ = self._found.pop((account_id, domain_name), (None, 0.0))
         if known is not None:
             self._signing.pop(known.id, None)
@@ -155,25 +155,28 @@ async def remove_domain(connection: AsyncConnection, account_id: int, name: str,
     await store.domains.delete_domain(connection, row.id)
 
 
-async def list_domains(connection: AsyncConnection, account_id: int) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
-    """The account's domains with the DNS records to publish for each."""
+async def list_domains(connection: AsyncConnection, account_id: int, house: str) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
+    """The account's domains with the DNS records to publish for each; `house` is the host of the public URL."""
     rows = await store.domains.list_domains(connection, account_id)
     keys = await store.domains.list_dkim_keys(connection, [row.id for row in rows])
-    return [(row, dns_records(row.name, [key for key in keys if key.domain_id == row.id])) for row in rows]
+    return [(row, dns_records(row, [key for key in keys if key.domain_id == row.id], house)) for row in rows]
 
 
-def dns_records(name: str, keys: Sequence[Any]) -> tuple[DnsRecord, ...]:
-    """What the owner of the domain publishes: the public key of each signing key, and a DMARC policy.
+def dns_records(domain: Any, keys: Sequence[Any], house: str) -> tuple[DnsRecord, ...]:
+    """What the owner of the domain publishes: the public key of each signing key, a DMARC policy, the tracking host as alias of `house`.
 
     SPF is asked of the return path's domain, which is the operator's: the From domain needs none for alignment, DKIM gives it.
     """
+    name = domain.name
     signing = [
         DnsRecord("TXT", f"{key.selector}._domainkey.{name}", key.public_record, f"DKIM public key ({key.algorithm})", required=True)
         for key in keys
         if key.signing
     ]
     policy = DnsRecord("TXT", f"_dmarc.{name}", "v=DMARC1; p=none", "DMARC policy; keep a stricter one that is there", required=False)
-    return (*signing, policy)
+    if domain.tracking_host is None:
+        return (*signing, policy)
+    return (*signing, policy, DnsRecord("CNAME", domain.tracking_host, f"{house}.", "Host of links and of the open pixel", required=False))
 
 
 async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:

@@ -29,6 +29,7 @@ from app.errors import Unauthenticated
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.resolver import Resolver
 from app.store.db import Database
 
 
@@ -44,6 +45,7 @@ class House:
     streams: StreamBook
     intake: Intake
     wakes: Wakes
+    resolver: Resolver
 
 
 def house_of(request: Request) -> House:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -106,11 +107,12 @@ async def find_public_record(connection: AsyncConnection, selector: str, name: s
     return (await connection.execute(query)).scalar_one_or_none()
 
 
-async def set_tracking_host(connection: AsyncConnection, domain_id: int, host: str | None, *, is_verified: bool) -> None:
-    """IntegrityError when another domain has this host."""
-    verified_at = func.now() if is_verified else None
+async def set_tracking_host(connection: AsyncConnection, domain_id: int, host: str | None, *, is_verified: bool) -> datetime | None:
+    """IntegrityError when another domain has this host. Returns when it was verified, if it is."""
     change = update(domains).where(domains.c.id == domain_id)
-    await connection.execute(change.values(tracking_host=host, tracking_verified_at=verified_at))
+    change = change.values(tracking_host=host, tracking_verified_at=func.now() if is_verified else None)
+    verified_at: datetime | None = (await connection.execute(change.returning(domains.c.tracking_verified_at))).scalar_one()
+    return verified_at
 
 
 async def has_waiting_mail(connection: AsyncConnection, account_id: int, domain_id: int) -> bool:

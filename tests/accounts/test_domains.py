@@ -72,7 +72,7 @@ async def test_the_record_verifies_what_the_keys_sign(database: Database, keyrin
     head, body = b"From: a@shop.example.com\r\nTo: b@example.com\r\nSubject: s\r\n", b"hello\r\n"
     signed = sign(head, body, keys, timestamp=1_700_000_000) + head + b"\r\n" + body
     async with database.reading() as connection:
-        ((_, records),) = await list_domains(connection, accounts[0])
+        ((_, records),) = await list_domains(connection, accounts[0], "relay.example.net")
     published = {record.name: record.value for record in records}
     for place in range(2):
         assert dkim.DKIM(signed).verify(idx=place, dnsfunc=lambda name, timeout=5: published[name.decode().rstrip(".")].encode())
