@@ -12,7 +12,6 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from app import public
 from app.accounts.credentials import Authenticator
 from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
@@ -22,6 +21,7 @@ from app.config import Settings
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.public.routes import mount as mount_public
 from app.resolver import Resolver
 from app.store.db import Database
 
@@ -42,7 +42,7 @@ def build_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     mount(app)
-    app.include_router(public.router)
+    mount_public(app)
     return app
 
 

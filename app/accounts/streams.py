@@ -40,6 +40,7 @@ class Stream:
     name: str
     lane_class: int
     title: str
+    description: str
     tracking: bool
     track_opens: bool
     track_clicks: bool
@@ -88,6 +89,7 @@ def _stream(row: StreamRow, tracking: bool) -> Stream:
         row.name,
         row.lane_class,
         row.title,
+        row.description,
         tracking,
         row.track_opens,
         row.track_clicks,
