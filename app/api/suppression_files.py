@@ -94,7 +94,11 @@ class _Import:
             return
         if number == 1 and "," not in text and ";" in text:  # how spreadsheets of half of Europe write it
             self.delimiter = ";"
-        cells = [cell.strip() for cell in next(csv.reader([text], delimiter=self.delimiter), [])]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([text], delimiter=self.delimiter), [])]
+        except csv.Error:  # a line end within the line
+            self._refuse(number, "invalid_text", "It is not a line of CSV.")
+            return
         if number == 1 and self._is_head(cells):
             return
         email, stream, reason = (self._cell(cells, name) for name in _COLUMNS)

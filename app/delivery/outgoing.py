@@ -54,7 +54,7 @@ class Marks:
             settings.public_url.rstrip("/"),
         )
 
-    def link_base(self, signing: Signing) -> str:
+    def link_origin(self, signing: Signing) -> str:
         """Scheme and host of the links in a domain's mail."""
         return f"https://{signing.tracking_host}" if signing.tracking_host is not None else self.public_url
 
@@ -68,7 +68,7 @@ def make_outgoing(job: Job, route: Route, signing: Signing, marks: Marks) -> Out
     recipient_id, address, deliverable = job.claimed.recipient_id, job.deliverable.address, job.deliverable
     added = b""
     if deliverable.adds & UNSUBSCRIBE:
-        added = unsubscribe_fields(unsubscribe_url(marks.link_base(signing), marks.token_writer(job), deliverable.stream))
+        added = unsubscribe_fields(unsubscribe_url(marks.link_origin(signing), marks.token_writer(job), deliverable.stream))
     wire = finish(job.head, job.body, added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000)
     return_path = encode_return_path(recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())

@@ -133,19 +133,21 @@ async def test_a_file_comes_in_line_by_line_and_goes_out_again(rival: Any) -> No
         b"whim,eve@f.test\n",
         b",\xff@f.test\n",
         b",eve@f.test,,nothing\n",
+        b",e\rve@f.test\n",
         b",ADA@f.test,,bulk\n",
         b",%s@f.test\n" % (b"a" * 5000),
         b"invalid_domain,last@f.test",
     ]
     answer = await import_csv(rival, b"".join(lines), "text/csv; charset=utf-8")
     told = ImportedSuppressions.model_validate_json(answer.content)
-    assert (told.added, told.known, told.refused) == (4, 1, 5)
+    assert (told.added, told.known, told.refused) == (4, 1, 6)
     assert [(one.line, one.code) for one in told.errors] == [
         (6, "invalid_address"),
         (7, "unknown_value"),
         (8, "invalid_text"),
         (9, "unknown_stream"),
-        (11, "too_long"),
+        (10, "invalid_text"),
+        (12, "too_long"),
     ]
     exported = await rival.client.get("/v1/suppressions/export")
     assert exported.headers["content-type"].startswith("text/csv")
