@@ -118,13 +118,11 @@ def test_a_missing_file_and_a_foreign_value_are_told(tmp_path: Path, keyring: Ke
     assert json.loads(keyring.path.read_text())["current"] == 1
 
 
-def test_a_strangers_key_number_is_no_reason_to_read_the_file_again_and_again(tmp_path: Path) -> None:
+def test_a_strangers_key_number_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     ring = Keyring.create(path)
     assert ring.find_mac_key("tokens", 1) == ring.mac_key("tokens", 1)
-    assert ring.find_mac_key("tokens", 7) is None  # looked for, and not looked for again within a second
-    Keyring.load(path).rotate()
-    assert ring.find_mac_key("tokens", 2) is None
+    assert ring.find_mac_key("tokens", 7) is None
     path.unlink()
     assert [ring.find_mac_key("tokens", number) for number in (0, 3, 2**24 - 1)] == [None] * 3
     assert Keyring.create(tmp_path / "other.json").find_mac_key("tokens", 1) is not None
