@@ -1,4 +1,4 @@
-"""DNS look-ups: MX, addresses, TXT. The only importer of dnspython.
+"""DNS look-ups: MX, addresses, aliases, TXT. The only importer of dnspython.
 
 Rules. An answer is a value: `Found`, or `Missing` with its kind (no such domain, no records, failed for now); nothing is
 raised. Answers are kept for their TTL within bounds, the least used go first; what is missing is kept shortly. The same
@@ -76,6 +76,10 @@ class Resolver:
             return six if six.lack is Lack.FAILED else four
         found = [answer for answer in (four, six) if isinstance(answer, Found)]
         return Found(tuple(address for answer in found for address in answer.records), min(answer.expires_at for answer in found))
+
+    async def cname(self, host: str) -> Found[str] | Missing:
+        """The name that `host` is an alias of, lower case without final dot."""
+        return await self._look_up(host, "CNAME")
 
     async def txt(self, name: str) -> Found[str] | Missing:
         """Texts, the strings of each joined (RFC 7208 §3.3)."""
@@ -167,5 +171,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "MX": lambda record: (record.preference, record.exchange.to_text(omit_final_dot=True).lower().rstrip(".")),
     "A": lambda record: record.address,
     "AAAA": lambda record: record.address,
+    "CNAME": lambda record: record.target.to_text(omit_final_dot=True).lower(),
     "TXT": lambda record: b"".join(record.strings).decode("utf-8", "replace"),
 }

@@ -116,3 +116,20 @@ def test_a_missing_file_and_a_foreign_value_are_told(tmp_path: Path, keyring: Ke
     with pytest.raises(KeyringError, match="no key number 2"):
         keyring.open(stranger.seal(b"x", account_id=1, purpose="p"), account_id=1, purpose="p")
     assert json.loads(keyring.path.read_text())["current"] == 1
+
+
+def test_a_strangers_key_number_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    ring = Keyring.create(path)
+    assert ring.find_mac_key("tokens", 1) == ring.mac_key("tokens", 1)
+    assert ring.find_mac_key("tokens", 7) is None
+    path.unlink()
+    assert [ring.find_mac_key("tokens", number) for number in (0, 3, 2**24 - 1)] == [None] * 3
+    assert Keyring.create(tmp_path / "other.json").find_mac_key("tokens", 1) is not None
+
+
+def test_a_key_of_another_process_is_found(tmp_path: Path) -> None:
+    ring = Keyring.create(tmp_path / "keyring.json")
+    made = Keyring.load(tmp_path / "keyring.json")
+    number = made.rotate()
+    assert ring.find_mac_key("tokens", number) == made.mac_key("tokens")

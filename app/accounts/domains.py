@@ -39,6 +39,14 @@ class SendingDomain:
 
 
 @dataclass(frozen=True, slots=True)
+class Signing:
+    """What a domain's mail is finished with: the keys that sign, and the host of its links (None: the house's own)."""
+
+    keys: tuple[SigningKey, ...]
+    tracking_host: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DnsRecord:
     """A record for the owner of the domain to publish; without the required ones mail is refused or filed as spam."""
 
@@ -56,7 +64,7 @@ class DomainBook:
         self._database = database
         self._keyring = keyring
         self._found: OrderedDict[tuple[int, str], tuple[SendingDomain | None, float]] = OrderedDict()
-        self._signing: OrderedDict[int, tuple[tuple[SigningKey, ...], float]] = OrderedDict()
+        self._signing: OrderedDict[int, tuple[Signing, float]] = OrderedDict()
         # Parsed keys outlive the seconds: which keys sign is asked again, the same sealed PEM is not parsed again.
         self._parsed: OrderedDict[int, tuple[bytes, SigningKey]] = OrderedDict()
 
@@ -74,14 +82,14 @@ class DomainBook:
         _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
         return found
 
-    def kept_signing_keys(self, domain_id: int) -> tuple[SigningKey, ...] | None:
-        """The keys that sign for a domain, if they were asked for within seconds."""
+    def kept_signing(self, domain_id: int) -> Signing | None:
+        """The same as `signing`, if it was asked for within seconds."""
         remembered = self._signing.get(domain_id)
         return remembered[0] if remembered is not None and remembered[1] > time.monotonic() else None
 
-    async def signing_keys(self, domain_id: int) -> tuple[SigningKey, ...]:
-        """The keys that sign for a domain, parsed. NotFound when it was removed: its mail must not go unsigned in silence."""
-        kept = self.kept_signing_keys(domain_id)
+    async def signing(self, domain_id: int) -> Signing:
+        """What a domain's mail is finished with. NotFound when it was removed: its mail must not go unsigned in silence."""
+        kept = self.kept_signing(domain_id)
         if kept is not None:
             return kept
         try:
@@ -92,11 +100,13 @@ class DomainBook:
         keys = tuple(self._parse(row) for row in rows if row.signing)
         if not keys:
             raise NotFound("The sending domain has no DKIM key (any more).")
-        _remember(self._signing, domain_id, (keys, time.monotonic() + CACHE_SECONDS))
-        return keys
+        host = rows[0].tracking_host if rows[0].tracking_verified_at is not None else None
+        found = Signing(keys, host)
+        _remember(self._signing, domain_id, (found, time.monotonic() + CACHE_SECONDS))
+        return found
 
     def forget(self, account_id: int, domain_name: str) -> None:
-        """The domain was added or removed here."""
+        """The domain was added, changed or removed here."""
         known, _ = self._found.pop((account_id, domain_name), (None, 0.0))
         if known is not None:
             self._signing.pop(known.id, None)
@@ -145,25 +155,28 @@ async def remove_domain(connection: AsyncConnection, account_id: int, name: str,
     await store.domains.delete_domain(connection, row.id)
 
 
-async def list_domains(connection: AsyncConnection, account_id: int) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
-    """The account's domains with the DNS records to publish for each."""
+async def list_domains(connection: AsyncConnection, account_id: int, house: str) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
+    """The account's domains with the DNS records to publish for each; `house` is the host of the public URL."""
     rows = await store.domains.list_domains(connection, account_id)
     keys = await store.domains.list_dkim_keys(connection, [row.id for row in rows])
-    return [(row, dns_records(row.name, [key for key in keys if key.domain_id == row.id])) for row in rows]
+    return [(row, dns_records(row, [key for key in keys if key.domain_id == row.id], house)) for row in rows]
 
 
-def dns_records(name: str, keys: Sequence[Any]) -> tuple[DnsRecord, ...]:
-    """What the owner of the domain publishes: the public key of each signing key, and a DMARC policy.
+def dns_records(domain: Any, keys: Sequence[Any], house: str) -> tuple[DnsRecord, ...]:
+    """What the owner of the domain publishes: the public key of each signing key, a DMARC policy, the tracking host as alias of `house`.
 
     SPF is asked of the return path's domain, which is the operator's: the From domain needs none for alignment, DKIM gives it.
     """
+    name = domain.name
     signing = [
         DnsRecord("TXT", f"{key.selector}._domainkey.{name}", key.public_record, f"DKIM public key ({key.algorithm})", required=True)
         for key in keys
         if key.signing
     ]
     policy = DnsRecord("TXT", f"_dmarc.{name}", "v=DMARC1; p=none", "DMARC policy; keep a stricter one that is there", required=False)
-    return (*signing, policy)
+    if domain.tracking_host is None:
+        return (*signing, policy)
+    return (*signing, policy, DnsRecord("CNAME", domain.tracking_host, f"{house}.", "Host of links and of the open pixel", required=False))
 
 
 async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:

@@ -22,12 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import log
 from app.accounts.credentials import Authenticator, Sender
 from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
 from app.api.problems import answer_error, answer_internal
 from app.config import Settings
 from app.errors import Unauthenticated
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.resolver import Resolver
 from app.store.db import Database
 
 
@@ -40,8 +42,10 @@ class House:
     keyring: Keyring
     authenticator: Authenticator
     domains: DomainBook
+    streams: StreamBook
     intake: Intake
     wakes: Wakes
+    resolver: Resolver
 
 
 def house_of(request: Request) -> House:

@@ -18,6 +18,7 @@ from app.api.message_body import AddressBody, AttachmentBody, MessageBody
 from app.api.problems import pointer_to, refuse_fields
 from app.api.times import read_time
 from app.errors import FieldError
+from app.intake.admission import Track
 from app.intake.submit import Submission
 from app.mail.address import Address, name_address, parse_address
 from app.mail.compose import Attachment, Draft, check_header
@@ -76,7 +77,10 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     if faults.found or sender is None:
         raise refuse_fields(faults.found, of_message=True)
     draft = Draft(sender, to, cc, bcc, reply_to, body.subject, body.html, body.text, tuple(body.headers.items()), attachments)
-    return Submission(draft, body.stream, tuple(body.tags), body.metadata, send_at, expires_at, idempotency_key, body_hash)
+    made = Submission(draft, body.stream, tuple(body.tags), body.metadata, send_at, expires_at, idempotency_key, body_hash)
+    if body.track is not None:
+        made.track = Track(body.track.opens, body.track.clicks)
+    return made
 
 
 def _read_one(

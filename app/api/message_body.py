@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from app.api.problems import Problem
 
 MOST_BATCH_ITEMS = 1000
-Stream = Literal["transactional", "bulk"]
+Stream = Annotated[str, Field(min_length=1, max_length=64, examples=["transactional", "bulk"])]
 Kind = Literal["to", "cc", "bcc"]
 State = Literal[
     "scheduled",
@@ -75,6 +75,13 @@ class AttachmentBody(_Body):
     ] = None
 
 
+class TrackBody(_Body):
+    """Whether opens and clicks of this message are tracked; what is left out is as the stream says."""
+
+    opens: bool | None = None
+    clicks: bool | None = None
+
+
 class MessageBody(_Body):
     """One message. At least one recipient (to, cc or bcc) and one of html and text are needed."""
 
@@ -109,7 +116,8 @@ class MessageBody(_Body):
             default_factory=dict,
         ),
     ]
-    stream: Annotated[Stream, Field(description="The kind of mail: bulk never delays transactional.")] = "transactional"
+    stream: Annotated[Stream, Field(description="The kind of mail, one of the account's streams.")] = "transactional"
+    track: Annotated[TrackBody | None, Field(description="Tracking of this message, where it differs from the stream's.")] = None
     send_at: Annotated[DateTime | None, Field(description="Not before this time (RFC 3339 with offset), at most 366 days ahead.")] = None
     expires_at: Annotated[DateTime | None, Field(description="Give up after this time (RFC 3339 with offset).")] = None
 

@@ -44,6 +44,8 @@ _TAGS = [
     {"name": "messages", "description": "Send messages, and see what became of them."},
     {"name": "events", "description": "Everything that happened, in order, for ever readable from where you stopped."},
     {"name": "webhooks", "description": "Events posted to you."},
+    {"name": "streams", "description": "The account's kinds of mail."},
+    {"name": "suppressions", "description": "Addresses that are not sent to, and why."},
     {"name": "domains", "description": "The domains the account may send from."},
     {"name": "keys", "description": "API keys."},
     {"name": "health", "description": "For load balancers and supervisors."},

@@ -19,12 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts import credentials, domains
+from app.accounts.tracking_hosts import look_at_host, public_host, set_tracking_host
 from app.cli.settings import read_settings
 from app.config import Settings
 from app.errors import RelayError
 from app.keyring import Keyring, KeyringError
 from app.mail.address import normalise_domain
 from app.mail.dkim import Algorithm
+from app.resolver import Resolver
 
 app = typer.Typer()
 _options: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
@@ -60,7 +62,7 @@ def list_accounts(as_json: AsJson = False) -> None:
     """List the accounts."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        shown = ("id", "name", "created_at", "paused_at")
+        shown = ("id", "name", "created_at", "paused_at", "tracking")
         return [{field: getattr(row, field) for field in shown} for row in await store.accounts.list_accounts(connection)]
 
     found = _run(work)
@@ -82,6 +84,22 @@ def pause_account(
     _say(_run(work), as_json, f"Account {name} {'may send again' if resume else 'is paused: its submissions are refused'}.")
 
 
+@account.command("tracking")
+def set_tracking(
+    name: AccountName,
+    off: Annotated[bool, typer.Option("--off", help="Track nothing, whatever streams and messages say.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let an account's streams and messages say what is tracked, or track nothing of it at all."""
+
+    async def work(connection: AsyncConnection, _settings: Settings) -> Any:
+        row = await _account(connection, name)
+        await store.accounts.set_tracking(connection, row.id, not off)
+        return {"id": row.id, "name": name, "tracking": not off}
+
+    _say(_run(work), as_json, f"Account {name}: {'nothing is tracked' if off else 'its streams and messages say what is tracked'}.")
+
+
 @domain.command("add")
 def add_domain(
     account_name: AccountName,
@@ -95,7 +113,7 @@ def add_domain(
     async def work(connection: AsyncConnection, settings: Settings) -> Any:
         row = await _account(connection, account_name)
         added = await domains.add_domain(connection, Keyring.load(settings.keyring_path), row.id, name, algorithms)
-        return await _described(connection, row.id, added.name)
+        return await _described(connection, settings, row.id, added.name)
 
     made = _run(work)
     _say(made, as_json, f"{account_name} may send as {made['name']}. Publish these DNS records:\n\n{_zone(made['records'])}")
@@ -122,11 +140,44 @@ def list_domains(account_name: Annotated[str | None, typer.Argument(metavar="ACC
 def show_records(account_name: AccountName, name: DomainName, as_json: AsJson = False) -> None:
     """Show the DNS records to publish for a domain."""
 
-    async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        return await _described(connection, (await _account(connection, account_name)).id, normalise_domain(name))
+    async def work(connection: AsyncConnection, settings: Settings) -> Any:
+        return await _described(connection, settings, (await _account(connection, account_name)).id, normalise_domain(name))
 
     found = _run(work)
     _say(found, as_json, _zone(found["records"]))
+
+
+@domain.command("tracking")
+def set_host(
+    account_name: AccountName,
+    name: DomainName,
+    host: Annotated[str | None, typer.Argument(help="A name below the domain, like click.shop.example.com.", metavar="HOST")] = None,
+    off: Annotated[bool, typer.Option("--off", help="Take it away: links lead to this server's own name.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set the host of links in a domain's mail, and check whether it leads here. Run it again when its record is published."""
+    if (host is None) != off:
+        sys.exit("staffetta: name a HOST, or give --off")
+
+    async def work(connection: AsyncConnection, settings: Settings) -> Any:
+        row = await _account(connection, account_name)
+        domain_name = normalise_domain(name)
+        resolver = Resolver(settings.dns_servers)
+        seen = await look_at_host(resolver, domain_name, host, settings.public_url) if host is not None else None
+        found = await set_tracking_host(connection, row.id, domain_name, seen)
+        if found is None:
+            return {"domain": name, "host": None}
+        target = public_host(settings.public_url)
+        return {"domain": name, "host": found.host, "verified_at": found.verified_at, "problem": found.problem, "target": target}
+
+    made = _run(work)
+    words = f"Links in mail from {name} lead to this server's own name."
+    if made["host"] is not None:
+        words = f"Links in mail from {name} go by {made['host']}."
+        if made["problem"] is not None:
+            use = "It is still used." if made["verified_at"] else "It is not used yet."
+            words = f"{made['problem']} {use} Publish: {made['host']}. IN CNAME {made['target']}."
+    _say(made, as_json, words)
 
 
 @domain.command("remove")
@@ -228,8 +279,8 @@ async def _account(connection: AsyncConnection, name: str) -> Any:
     return row
 
 
-async def _described(connection: AsyncConnection, account_id: int, name: str) -> Any:
-    for row, records in await domains.list_domains(connection, account_id):
+async def _described(connection: AsyncConnection, settings: Settings, account_id: int, name: str) -> Any:
+    for row, records in await domains.list_domains(connection, account_id, public_host(settings.public_url)):
         if row.name == name:
             shown = [{"type": r.type, "name": r.name, "value": r.value, "purpose": r.purpose, "required": r.required} for r in records]
             return {"name": row.name, "records": shown}
@@ -258,7 +309,7 @@ def _zone(records: Sequence[dict[str, Any]]) -> str:
     lines = []
     for record in records:
         value = record["value"]
-        texts = " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255))
+        texts = " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255)) if record["type"] == "TXT" else value
         lines.append(f"; {record['purpose']}{'' if record['required'] else ' (advised)'}\n{record['name']}. IN {record['type']} {texts}")
     return "\n".join(lines)
 

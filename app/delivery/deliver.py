@@ -21,7 +21,7 @@ from app.delivery.connections import Connections
 from app.delivery.conversation import TIMED_OUT
 from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
-from app.delivery.outgoing import Flow, Outgoing, make_outgoing
+from app.delivery.outgoing import Flow, Marks, Outgoing, make_outgoing
 from app.delivery.retry import Outcome, judge, next_attempt_at
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
@@ -59,7 +59,7 @@ class Deliveries:
         self._settings = settings
         self._lease = lease
         self._domains = domains
-        self._return_path_key = keyring.mac_key("return-path")
+        self._marks = Marks.of(settings, keyring)
         self._router = router
         self._connections = connections
         self._settler = settler
@@ -218,20 +218,20 @@ class Deliveries:
             return self._judged(job, conversation_of(route, now), phase=None)
         if job.body is None and not await self._load(job):
             return verdict_of(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
-        keys = await self._domains.signing_keys(deliverable.domain_id)
-        return make_outgoing(job, route, keys, self._settings.return_path_domain, self._return_path_key)
+        signing = await self._domains.signing(deliverable.domain_id)
+        return make_outgoing(job, route, signing, self._marks)
 
     def _make_ready_at_once(self, job: Job, hop: Hop) -> Outgoing | None:
         """The same without waiting for anything; None unless all of it is at hand and the job goes to this hop."""
         deliverable = job.deliverable
         route = self._router.kept(domain_of(deliverable.address))
-        keys = self._domains.kept_signing_keys(deliverable.domain_id)
-        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and keys is not None and job.body is not None
+        signing = self._domains.kept_signing(deliverable.domain_id)
+        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and signing is not None and job.body is not None
         if not is_at_hand or deliverable.expires_at <= datetime.now(UTC) or not self._lease.holds(job.owner):
             return None
-        assert isinstance(route, Route) and keys is not None
+        assert isinstance(route, Route) and signing is not None
         try:
-            return make_outgoing(job, route, keys, self._settings.return_path_domain, self._return_path_key)
+            return make_outgoing(job, route, signing, self._marks)
         except Exception:  # it comes again when the job's own turn has come, and is dealt with there
             return None
 

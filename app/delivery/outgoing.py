@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.accounts.domains import Signing
+from app.config import Settings
 from app.delivery.conversation import Hop
 from app.delivery.lanes import Job
 from app.delivery.route import Route
 from app.delivery.transport import Connection
-from app.mail.dkim import SigningKey
+from app.keyring import Keyring
 from app.mail.envelope import Envelope, encode_return_path
-from app.mail.finish import finish
+from app.mail.finish import UNSUBSCRIBE, finish
+from app.mail.tokens import MAC_PURPOSE, TokenWriter
+from app.mail.unsubscribe import unsubscribe_fields, unsubscribe_url
 from app.store.ids import milliseconds_of
 
 
@@ -30,12 +34,43 @@ class Outgoing:
     wire: bytes
 
 
-def make_outgoing(job: Job, route: Route, keys: Sequence[SigningKey], return_path_domain: str, return_path_key: bytes) -> Outgoing:
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What brings home what a mail carries: the domain and the key of return paths, the key of tokens, and where the house is found."""
+
+    return_path_domain: str
+    return_path_key: bytes
+    token_key_id: int
+    token_key: bytes
+    public_url: str  # without a slash at the end
+
+    @classmethod
+    def of(cls, settings: Settings, keyring: Keyring) -> Marks:
+        return cls(
+            settings.return_path_domain,
+            keyring.mac_key("return-path"),
+            keyring.current_id,
+            keyring.mac_key(MAC_PURPOSE),
+            settings.public_url.rstrip("/"),
+        )
+
+    def link_origin(self, signing: Signing) -> str:
+        """Scheme and host of the links in a domain's mail."""
+        return f"https://{signing.tracking_host}" if signing.tracking_host is not None else self.public_url
+
+    def token_writer(self, job: Job) -> TokenWriter:
+        return TokenWriter(self.token_key_id, self.token_key, job.claimed.account_id, job.claimed.recipient_id)
+
+
+def make_outgoing(job: Job, route: Route, signing: Signing, marks: Marks) -> Outgoing:
     """Finish and sign the job's content, which must be loaded."""
     assert job.head is not None and job.body is not None
-    recipient_id, address = job.claimed.recipient_id, job.deliverable.address
-    wire = finish(job.head, job.body, added_headers=(), keys=keys, timestamp=milliseconds_of(recipient_id) // 1000)
-    return_path = encode_return_path(recipient_id, return_path_domain, return_path_key)
+    recipient_id, address, deliverable = job.claimed.recipient_id, job.deliverable.address, job.deliverable
+    added = b""
+    if deliverable.adds & UNSUBSCRIBE:
+        added = unsubscribe_fields(unsubscribe_url(marks.link_origin(signing), marks.token_writer(job), deliverable.stream))
+    wire = finish(job.head, job.body, added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000)
+    return_path = encode_return_path(recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
     return Outgoing(job, route.hops, envelope, wire)
 

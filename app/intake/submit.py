@@ -18,15 +18,18 @@ import orjson
 
 from app import store
 from app.accounts.credentials import Sender
-from app.accounts.domains import DomainBook
+from app.accounts.domains import DomainBook, SendingDomain
+from app.accounts.streams import Stream, StreamBook
 from app.config import Settings
 from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
 from app.events.record import accepted_facts
 from app.intake import admission
+from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.jobs import Wakes
 from app.mail.compose import Content, Draft, compose
+from app.mail.unsubscribe import standing_fields
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -36,6 +39,7 @@ LOCK_TIMEOUT_MS = 300
 # Composing is CPU work: a batch lets others have the loop now and then.
 _COMPOSE_SLICE = 10
 _BATCH_SLICE = 250
+_AS_THE_STREAM = Track()
 
 
 @dataclass(slots=True)
@@ -50,6 +54,7 @@ class Submission:
     expires_at: datetime | None = None
     idempotency_key: str | None = None
     body_hash: bytes | None = None
+    track: Track = _AS_THE_STREAM
 
 
 @dataclass(slots=True)
@@ -74,9 +79,10 @@ class Receipt:
 class Intake:
     """Owns the group commit of this process."""
 
-    def __init__(self, database: store.db.Database, domains: DomainBook, settings: Settings, wakes: Wakes) -> None:
+    def __init__(self, database: store.db.Database, domains: DomainBook, streams: StreamBook, settings: Settings, wakes: Wakes) -> None:
         self._database = database
         self._domains = domains
+        self._streams = streams
         self._settings = settings
         self._wakes = wakes
         self._keys_under_way: set[tuple[int, str]] = set()
@@ -176,18 +182,22 @@ class Intake:
         settings, draft = self._settings, submission.draft
         now = datetime.now(UTC)
         domain = await admission.admit_sender(self._domains, sender, draft)
-        lane_class = admission.admit_stream(submission.stream)
-        times = admission.admit_times(settings, lane_class, submission.send_at, submission.expires_at, now)
+        stream = await admission.admit_stream(self._streams, sender, submission.stream)
+        times = admission.admit_times(settings, stream, submission.send_at, submission.expires_at, now)
         recipients = admission.admit_recipients(draft, settings.max_recipients)
         message_id = store.ids.new_message_id(now.timestamp())
         rfc_id = f"{message_id.hex}@{domain.name}"
         content = _compose(draft, rfc_id, times.send_at or now, message_id)
-        admission.admit_size(len(content.head) + len(content.body), settings.max_message_bytes)
+        head = content.head + _standing_fields(submission, stream, domain)
+        admission.admit_size(len(head) + len(content.body), settings.max_message_bytes)
+        kept_days = stream.content_retention_days
+        if kept_days is None:
+            kept_days = settings.content_retention_days
         return NewMessage(
             account_id=sender.account_id,
             id=message_id,
-            stream=submission.stream,
-            lane_class=lane_class,
+            stream=stream.name,
+            lane_class=stream.lane_class,
             domain_id=domain.id,
             from_address=draft.sender.mailbox,
             subject=draft.subject,
@@ -196,8 +206,8 @@ class Intake:
             metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
             send_at=times.send_at,
             expires_at=times.expires_at,
-            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=settings.content_retention_days)).date(),
-            head=content.head,
+            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=kept_days)).date(),
+            head=head,
             body=content.body,
             part_map=orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode(),
             recipients=[
@@ -207,6 +217,7 @@ class Intake:
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,
             accepted_facts=accepted_facts(draft.sender.mailbox, draft.subject, len(recipients)),
+            adds=admission.choose_adds(stream, draft, submission.track),
         )
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
@@ -256,6 +267,19 @@ class Intake:
             raise Conflict("The message of this Idempotency-Key is no longer kept.")
         recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)
         return Receipt(uses[0].message_id, first.rfc_message_id, recipients, replayed=True)
+
+
+def _standing_fields(submission: Submission, stream: Stream, domain: SendingDomain) -> bytes:
+    return standing_fields(
+        stream=stream.name,
+        title=stream.title,
+        list_id=stream.list_id,
+        is_bulk=stream.lane_class != 0,
+        domain=domain.name,
+        account_id=domain.account_id,
+        campaign=submission.tags[0] if submission.tags else "",
+        own=submission.draft.headers,
+    )
 
 
 def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID) -> Content:

@@ -43,6 +43,8 @@ messages = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("purge_on", Date, nullable=False),
     Column("size_bytes", Integer, nullable=False),
+    # What delivery adds to each recipient's mail, as bits: mail.finish.
+    Column("adds", SmallInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "id"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -155,18 +157,19 @@ class Deliverable:
     rfc_message_id: str
     expires_at: datetime
     purge_on: date
+    adds: int = 0  # bits of mail.finish
 
 
 # The bounds let the plan leave out the partitions of other weeks when it starts. LIMIT keeps it at one probe for each recipient: left free,
 # it reads everything between the bounds once for each, which is half the queue when its rows lie at many sites.
 _LOAD = """
-SELECT r.id, r.address, m.domain_id, m.stream, m.rfc_message_id, m.expires_at, m.purge_on
+SELECT r.id, r.address, m.domain_id, m.stream, m.rfc_message_id, m.expires_at, m.purge_on, m.adds
 FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS i(account_id, recipient_id, message_id)
 CROSS JOIN LATERAL (
     SELECT id, address FROM recipients WHERE account_id = i.account_id AND id = i.recipient_id AND id BETWEEN $4 AND $5 LIMIT 1
 ) r
 CROSS JOIN LATERAL (
-    SELECT domain_id, stream, rfc_message_id, expires_at, purge_on FROM messages
+    SELECT domain_id, stream, rfc_message_id, expires_at, purge_on, adds FROM messages
     WHERE account_id = i.account_id AND id = i.message_id AND id BETWEEN $4 AND $5 LIMIT 1
 ) m
 """

@@ -122,6 +122,8 @@ class DnsServer(asyncio.DatagramProtocol):
             target = _name(name)
             records.append(_record(owner, "CNAME", ttl, target))
             owner = target
+            if kind == "CNAME":  # RFC 1034 §3.6.2: who asks for the alias itself is not led on
+                break
         return 0, records
 
     def _entry(self, name: str) -> Mapping[str, Any] | str:
