@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from app.delivery.conversation import Hop
 from app.delivery.lanes import Job
-from app.delivery.route import Route
 from app.delivery.transport import Connection
 from app.mail.dkim import SigningKey
 from app.mail.envelope import Envelope, encode_return_path
@@ -30,14 +29,14 @@ class Outgoing:
     wire: bytes
 
 
-def make_outgoing(job: Job, route: Route, keys: Sequence[SigningKey], return_path_domain: str, return_path_key: bytes) -> Outgoing:
+def make_outgoing(job: Job, hops: Sequence[Hop], keys: Sequence[SigningKey], return_path_domain: str, return_path_key: bytes) -> Outgoing:
     """Finish and sign the job's content, which must be loaded."""
     assert job.head is not None and job.body is not None
     recipient_id, address = job.claimed.recipient_id, job.deliverable.address
     wire = finish(job.head, job.body, added_headers=(), keys=keys, timestamp=milliseconds_of(recipient_id) // 1000)
     return_path = encode_return_path(recipient_id, return_path_domain, return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
-    return Outgoing(job, route.hops, envelope, wire)
+    return Outgoing(job, hops, envelope, wire)
 
 
 class Flow:

@@ -11,6 +11,8 @@ the first rule that holds wins, no rule = the mail is taken.
     {"fault": "banner_554", "times": 3}                           the first three times only
     {"fault": "mail_421", "after_transactions": 10}               from the eleventh transaction of a connection on
 
+Beside the rules a script may say what EHLO offers to connections that came in on an address: `"offers": {"127.0.0.9": ["SIZE 1000"]}`.
+
 `reply` (without CRLF), `seconds` and `after_bytes` replace what the fault's row in FAULTS says. Faults of the phases
 connect, ehlo, starttls and idle meet a connection, before any recipient is known: only `address`, `share` and `times` mean
 something there. A recipient is known at MAIL only when RCPT came in the same write (pipelining).
@@ -72,6 +74,8 @@ _ROWS: tuple[Fault, ...] = (
     Fault("ehlo_drop", "ehlo", None, "reset"),
     Fault("starttls_454", "starttls", b"454 4.7.0 TLS not available now"),
     Fault("starttls_broken", "starttls", b"220 2.0.0 go ahead\r\nthis is no ServerHello"),
+    # plaintext in the same packet as the 220, which a man in the middle would like to be heard inside TLS; the handshake goes well
+    Fault("starttls_injected", "starttls", b"220 2.0.0 go ahead\r\n250-sink.test\r\n250 SIZE 1"),
     Fault("starttls_drop", "starttls", b"220 2.0.0 go ahead", "reset"),
     # MAIL
     Fault("mail_421", "mail", b"421 4.7.0 too many messages on this connection", "close"),
@@ -156,7 +160,8 @@ class Rule:
 class Script:
     """Rules, and what they remember (times, greylists, the draw)."""
 
-    def __init__(self, rules: Sequence[Rule] = (), *, seed: int = 0) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), *, seed: int = 0, offers: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.offers = {address: tuple(words) for address, words in (offers or {}).items()}
         self.fault_names = [rule.fault.name for rule in rules]
         self._connection_rules = [rule for rule in rules if rule.fault.phase in _CONNECTION_PHASES]
         self._mail_rules = [rule for rule in rules if rule.fault.phase == "mail"]
@@ -170,7 +175,7 @@ class Script:
 
     @classmethod
     def parse(cls, script: Mapping[str, Any], *, seed: int = 0) -> Script:
-        return cls(cls.rules_of(script), seed=seed)
+        return cls(cls.rules_of(script), seed=seed, offers=script.get("offers"))
 
     @staticmethod
     def rules_of(script: Mapping[str, Any]) -> list[Rule]:
