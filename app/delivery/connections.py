@@ -73,7 +73,7 @@ class Connections:
         opened = await Connection.open(
             hop, helo_name=self._settings.helo_name, tls_context=self._context_for(tls), timeouts=self._timeouts, tls=tls
         )
-        if isinstance(opened, Conversation) and opened.phase is Phase.CONNECT:
+        if isinstance(opened, Conversation) and opened.phase is not Phase.TLS:
             self._unreached[hop.address, hop.port] = time.monotonic() + _UNREACHED_SECONDS
         elif self._unreached:
             self._unreached.pop((hop.address, hop.port), None)

@@ -22,3 +22,4 @@ class Options:
     queue_rows: int = 1_000_000
     queue_settles: int = 200_000
     snapshot_seconds: float = 60.0
+    behaviour_messages: int = 50  # to each behaviour
