@@ -40,7 +40,7 @@ class Connections:
         self._tls_broken: dict[tuple[str, int], float] = {}
         self._one_by_one: dict[tuple[str, int], float] = {}
         self._unreached: dict[tuple[str, int], float] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], Hop] = {}
         self.opened = 0
 
     def take(self, hop: Hop) -> Connection | None:
@@ -57,6 +57,8 @@ class Connections:
     async def open(self, hop: Hop) -> Connection | Conversation:
         """A new connection, or the conversation that ended before it began."""
         place = (hop.host, hop.port)
+        if hop.deliveries and (ending := [task for task, closed in self._closing.items() if closed == hop]):
+            await asyncio.wait(ending)  # a host that counts connections counts those that say goodbye
         if hop.tls is not Tls.OPPORTUNISTIC:
             return await self._open(hop, hop.tls)
         if self._tls_broken.get(place, 0.0) > time.monotonic():
@@ -154,5 +156,5 @@ class Connections:
 
     def _close(self, connection: Connection) -> None:
         task = asyncio.ensure_future(connection.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = connection.hop
+        task.add_done_callback(self._closing.pop)

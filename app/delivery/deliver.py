@@ -183,7 +183,7 @@ class Deliveries:
         """Whether the site's limits, known with its first route, have no room for this task; its job is in the lane again then."""
         route = await self._router.resolve(domain_of(job.deliverable.address))
         self._restraint.learn(site, route.provider if isinstance(route, Route) else None)
-        if site.busy <= self._restraint.connections_of(site):
+        if site.busy <= self._restraint.connections_of(site) and (site.pace is None or self._restraint.lets_go(site)):
             return False
         site.push(job)
         return True

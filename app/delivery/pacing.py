@@ -27,7 +27,7 @@ class Pace:
         interval = self._interval * shares
         slack = (max(1.0, self._burst / shares) - 1.0) * interval
         due = max(self._due, now)
-        if due > now + slack:
+        if due > now + slack + 1e-6:  # less than a microsecond is the rounding of the sums
             return due - now - slack
         self._due = due + interval
         return 0.0

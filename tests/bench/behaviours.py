@@ -1,4 +1,4 @@
-"""Every way of receiving badly that we know, all at once, beside healthy sites: every recipient in the right state, and the healthy not slower.
+"""Every way of receiving badly that we know, beside healthy sites: every recipient in the right state, and the healthy not slower.
 
 Two stretches of the same open load to healthy sites: alone, and while so many messages go to each behaviour (`tests.doubles.behaviours`).
 The house has a hundredth of RFC 5321's patience and a first wait of a second, so that what takes a day takes less than a minute. A third
