@@ -98,7 +98,7 @@ class Deliveries:
 
     def held_back(self) -> dict[str, str]:
         """The sites whose mail waits for a limit: why, by the site's id as text."""
-        return self._restraint.figures(site for site in self._sites.values() if site.buffered)
+        return self._restraint.figures(self._sites)
 
     def offer(self, job: Job) -> None:
         """Take a claimed job in; a conversation starts for it when its site has a connection free."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from app.config import Settings
@@ -50,7 +50,7 @@ class Restraint:
         if site.is_known:
             return
         site.is_known = True
-        if provider is None or site.id <= 0:
+        if provider is None or not provider.words or site.id <= 0:
             return
         site.provider = provider
         site.pace = Pace(provider.messages_per_second) if provider.messages_per_second else None
@@ -117,7 +117,11 @@ class Restraint:
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         return f"the site cannot be reached, last {silence.reason}; it is left alone until {until:%H:%M:%S} UTC", silence.level
 
-    def figures(self, waiting: Iterable[Site]) -> dict[str, str]:
-        """Of the sites that have mail waiting, those that limits hold back: why, by the site's id as text."""
-        return {str(site.id): f"waits for its turn: {site.provider.words} ({site.provider.name})"
-                for site in waiting if site.provider is not None and site.provider.words}  # fmt: skip
+    def figures(self, sites: Mapping[int, Site]) -> dict[str, str]:
+        """Of the sites in hand that have mail waiting, those that limits hold back: why, by the site's id as text."""
+        held: dict[str, str] = {}
+        for site_id, (provider, _) in self._limited.items():
+            site = sites.get(site_id)
+            if site is not None and site.buffered and provider.words:
+                held[str(site_id)] = f"waits for its turn: {provider.words} ({provider.name})"
+        return held

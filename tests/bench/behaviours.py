@@ -40,9 +40,8 @@ from tests.house.marks import delivery_latencies_ms
 from tests.house.orders import NUMBER, a_body
 
 AGE_SECONDS = 40.0
-_HEALTHY_RATE = 20.0
 _HEALTHY_SITES = 5
-_BAD_RATE = 25.0  # messages a second, over all behaviours
+_BAD_RATE = 40.0  # messages a second, over all behaviours
 _ALONE_SECONDS = 40.0
 _FATES = """
 SELECT split_part(r.address, '@', -1), r.state, r.attempts, r.maybe_sent,
@@ -70,12 +69,11 @@ class Found:
 
 
 async def run(house: House, options: Options) -> list[Report]:
-    await open_house(house, options.behaviour_messages)
-    with_marks = house.directory / "marks-{}.tsv"
-    alone = await _healthy(house, str(with_marks).format("alone"), 1_000_000_000, _ALONE_SECONDS)
-    count = options.behaviour_messages * len(BEHAVIOURS)
-    machine = await _beside(house, str(with_marks).format("machine"), 2_000_000_000, count, None)
-    beside = await _beside(house, str(with_marks).format("beside"), 3_000_000_000, count, options.behaviour_messages)
+    await open_house(house)
+    count, rate = options.behaviour_messages * len(BEHAVIOURS), options.healthy_rate
+    alone = await _healthy(house, rate, "alone", 1_000_000_000, _ALONE_SECONDS)
+    machine = await _beside(house, rate, "machine", 2_000_000_000, count, None)
+    beside = await _beside(house, rate, "beside", 3_000_000_000, count, options.behaviour_messages)
     found = await wait_until_settled(house, options.behaviour_messages, AGE_SECONDS * 3)
     p95 = {name: percentile(values, 0.95) for name, values in (("alone", alone), ("machine", machine), ("beside", beside))}
     right = sum(one.is_right(options.behaviour_messages) for one in found)
@@ -104,7 +102,7 @@ def _row(one: Found, messages: int) -> Row:
 # --- the house and its mail
 
 
-async def open_house(house: House, each: int, age_seconds: float = AGE_SECONDS) -> None:
+async def open_house(house: House, age_seconds: float = AGE_SECONDS) -> None:
     """The doubles with their scripts, and a house that is in a hurry."""
     house.settings |= {
         "helo_name": RELAY,
@@ -114,7 +112,7 @@ async def open_house(house: House, each: int, age_seconds: float = AGE_SECONDS) 
         "providers_file": house.directory / "providers.toml",
     }
     (house.directory / "providers.toml").write_text(providers_of(BEHAVIOURS))
-    house.start_sink(smarthost=False, script=script_of(BEHAVIOURS, each), host="0.0.0.0")
+    house.start_sink(smarthost=False, script=script_of(BEHAVIOURS, age_seconds), host="0.0.0.0")
     house.start_zones(zones_of(BEHAVIOURS))
     house.start_api()
     house.start_workers(2)
@@ -122,22 +120,22 @@ async def open_house(house: House, each: int, age_seconds: float = AGE_SECONDS) 
     await house.wait_for_workers()
 
 
-async def _healthy(house: House, marks: str, first: int, seconds: float) -> list[float]:
+async def _healthy(house: House, rate: float, marks: str, first: int, seconds: float) -> list[float]:
     """Milliseconds from POST to the sink's 250 of an open load to healthy sites."""
-    requests = {"sites": _HEALTHY_SITES}
-    plan = plan_for(house, seconds=seconds, connections=4, rate=_HEALTHY_RATE, first=first, requests=requests, marks=marks)
+    requests, path = {"sites": _HEALTHY_SITES}, house.directory / f"marks-{marks}.tsv"
+    plan = plan_for(house, seconds=seconds, connections=4, rate=rate, first=first, requests=requests, marks=str(path))
     outcome = await asyncio.to_thread(LoadRun(house, plan).outcome)
     await asyncio.sleep(1)
-    latencies = delivery_latencies_ms(house.directory / marks, house.dots)
+    latencies = delivery_latencies_ms(path, house.dots)
     if len(latencies) != outcome.accepted:
         raise RuntimeError(f"{outcome.accepted} messages to healthy sites were accepted and {len(latencies)} delivered")
     return latencies
 
 
-async def _beside(house: House, marks: str, first: int, count: int, each: int | None) -> list[float]:
+async def _beside(house: House, rate: float, marks: str, first: int, count: int, each: int | None) -> list[float]:
     """The same while `count` others go out: to the behaviours, or, without `each`, to a site that takes everything."""
     seconds = count / _BAD_RATE + 15
-    healthy = asyncio.create_task(_healthy(house, marks, first, seconds))
+    healthy = asyncio.create_task(_healthy(house, rate, marks, first, seconds))
     await asyncio.sleep(2)
     if each is None:
         recipients = [[f"customer{4_000_000_000 + number}@fine.{ZONE}"] for number in range(count)]

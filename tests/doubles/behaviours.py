@@ -69,9 +69,9 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     # opening a connection
     Behaviour("connection refused", EXPIRED, zone={"AAAA": ["::1"]}),
     Behaviour("reset at connect", EXPIRED, (_fault("connect_reset"),)),
-    Behaviour("closed at connect, at first", DELIVERED, (_fault("connect_close", times=30),)),
+    Behaviour("closed at connect, for a while", DELIVERED, (_fault("connect_close", lasts=0.2),)),
     Behaviour("421 at connect", EXPIRED, (_fault("banner_421"),), says="too busy"),
-    Behaviour("421 at connect, at first", DELIVERED, (_fault("banner_421", times=30),)),
+    Behaviour("421 at connect, for a while", DELIVERED, (_fault("banner_421", lasts=0.2),)),
     Behaviour("554 at connect", BOUNCED, (_fault("banner_554"),), says="no mail from your address"),
     Behaviour("banner after three minutes", DELIVERED, (_fault("banner_slow", seconds=1.8),)),
     Behaviour("banner never", EXPIRED, (_fault("banner_never"),), says="timed out"),
@@ -80,7 +80,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour("EHLO unknown", DELIVERED, (_fault("ehlo_502"),)),
     Behaviour("421 to EHLO", EXPIRED, (_fault("ehlo_421"),), says="shutting down"),
     Behaviour("550 to EHLO", BOUNCED, (_fault("ehlo_550"),), says="do not like your name"),
-    Behaviour("reset at EHLO, at first", DELIVERED, (_fault("ehlo_drop", times=10),)),
+    Behaviour("reset at EHLO, for a while", DELIVERED, (_fault("ehlo_drop", lasts=0.2),)),
     # TLS
     Behaviour("TLS with any certificate", DELIVERED, offer=_TLS),
     Behaviour("handshake is garbage", DELIVERED, (_fault("starttls_broken"),), offer=_TLS),
@@ -151,15 +151,15 @@ def address_of(behaviour: Behaviour, host: int = 0) -> str:
     return f"127.9.{_PLACE[behaviour.name]}.{host + 1}"
 
 
-def script_of(behaviours: Iterable[Behaviour], each: int) -> dict[str, Any]:
-    """The sink's script for so many messages each; `times` in the table are for 50."""
+def script_of(behaviours: Iterable[Behaviour], age_seconds: float) -> dict[str, Any]:
+    """The sink's script; `lasts` in the table is a part of the age at which mail is given up."""
     rules: list[dict[str, Any]] = []
     offers: dict[str, list[str]] = {}
     for behaviour in behaviours:
         for rule in behaviour.rules:
             early = FAULTS[rule["fault"]].phase in _BEFORE_RECIPIENTS
-            times = {"times": max(1, rule["times"] * each // 50)} if "times" in rule else {}
-            rules.append({**rule, **times, **({"address": address_of(behaviour)} if early else {"domain": label_of(behaviour)})})
+            lasts = {"lasts": rule["lasts"] * age_seconds} if "lasts" in rule else {}
+            rules.append({**rule, **lasts, **({"address": address_of(behaviour)} if early else {"domain": label_of(behaviour)})})
         rules += [_fault("connect_reset", address=address_of(behaviour, host)) for host in range(1, behaviour.dead_addresses + 1)]
         if behaviour.offer is not None:
             offers[address_of(behaviour)] = list(behaviour.offer)

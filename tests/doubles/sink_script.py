@@ -9,12 +9,13 @@ the first rule that holds wins, no rule = the mail is taken.
     {"fault": "rcpt_450", "times_each": 1}                        greylisting: only the first time for each recipient
     {"fault": "banner_421", "address": "127.0.0.7"}               connections that came in on this local address
     {"fault": "banner_554", "times": 3}                           the first three times only
+    {"fault": "banner_421", "lasts": 8.0}                         for eight seconds from the first time on: an outage
     {"fault": "mail_421", "after_transactions": 10}               from the eleventh transaction of a connection on
 
 Beside the rules a script may say what EHLO offers to connections that came in on an address: `"offers": {"127.0.0.9": ["SIZE 1000"]}`.
 
 `reply` (without CRLF), `seconds` and `after_bytes` replace what the fault's row in FAULTS says. Faults of the phases
-connect, ehlo, starttls and idle meet a connection, before any recipient is known: only `address`, `share` and `times` mean
+connect, ehlo, starttls and idle meet a connection, before any recipient is known: only `address`, `share`, `times` and `lasts` mean
 something there. A recipient is known at MAIL only when RCPT came in the same write (pipelining).
 
 A real "connection refused" needs no fault: dial an address that nobody listens on.
@@ -25,6 +26,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -155,6 +157,7 @@ class Rule:
     times: int | None = None
     times_each: int | None = None
     after_transactions: int = 0
+    lasts: float | None = None
 
 
 class Script:
@@ -168,6 +171,7 @@ class Script:
         self._recipient_rules = [rule for rule in rules if rule.fault.phase not in _CONNECTION_PHASES and rule.fault.phase != "mail"]
         self._random = random.Random(seed)
         self._hits: Counter[object] = Counter()
+        self._begun: dict[int, float] = {}
 
     @classmethod
     def read(cls, path: Path, *, seed: int = 0) -> Script:
@@ -211,6 +215,8 @@ class Script:
         if transactions < rule.after_transactions:
             return False
         if rule.share < 1.0 and self._random.random() >= rule.share:
+            return False
+        if rule.lasts is not None and time.monotonic() > self._begun.setdefault(id(rule), time.monotonic()) + rule.lasts:
             return False
         if rule.times is not None and not self._count(id(rule), rule.times):
             return False

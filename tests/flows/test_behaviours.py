@@ -11,7 +11,7 @@ _AGE_SECONDS = 25.0
 
 async def test_every_recipient_ends_in_the_right_state() -> None:
     async with House() as house:
-        await open_house(house, _EACH, _AGE_SECONDS)
+        await open_house(house, _AGE_SECONDS)
         await post(house, recipients_for(_EACH), rate=100)
         await wait_until_settled(house, _EACH, _AGE_SECONDS * 3)
         wrong = [one for one in await read_fates(house) if not one.is_right(_EACH)]
