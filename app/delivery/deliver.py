@@ -38,6 +38,7 @@ from app.store.states import RecipientState
 
 _LARGE_LOADS = 4
 _HOPS_PER_ATTEMPT = 4
+_FAULT_SECONDS = 60.0
 _CLOSING = 421  # RFC 5321 §3.8
 
 
@@ -300,7 +301,11 @@ class Deliveries:
             following=lambda: self._find_following(connection, site, flow),
         )
         if conversation.is_ours and connection.usable:
-            conversation = await self._converse_for_less(connection, outgoing, conversation)
+            try:
+                conversation = await self._converse_for_less(connection, outgoing, conversation)
+            except BaseException:
+                self._connections.give_back(connection, keep=False)
+                raise
         if connection.begun is not None:
             flow.connection = connection
         else:
@@ -385,8 +390,8 @@ class Deliveries:
     def _judged(self, job: Job, conversation: Conversation, *, phase: str | None) -> Verdict:
         return judged(job, conversation, self._chance(), phase=phase)
 
-    def _put_off(self, job: Job, reason: str, times: int = 1) -> Verdict:
-        return put_off(job, reason, self._chance(), times=times)
+    def _put_off(self, job: Job, reason: str, seconds: float = _FAULT_SECONDS) -> Verdict:
+        return put_off(job, reason, self._chance(), seconds=seconds)
 
     def _chance(self) -> Chance:
         return Chance(datetime.now(UTC), self._settings.retry_first_seconds, random.random())  # noqa: S311  (jitter)

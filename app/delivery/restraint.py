@@ -109,13 +109,13 @@ class Restraint:
         words = str(conversation.reply) if conversation.reply is not None else conversation.error
         site.silence.failed(f"{conversation.hop.host or 'the site'}: {words} ({conversation.phase})", time.monotonic())
 
-    def put_off(self, site: Site) -> tuple[str, int] | None:
-        """Why mail for a site is not tried now, and for the how manyth time in a row; None when it may be tried."""
+    def put_off(self, site: Site) -> tuple[str, float] | None:
+        """Why mail for a site is not tried now, and for how many seconds; None when it may be tried."""
         silence = site.silence
         if silence is None or not (seconds := silence.lasts(time.monotonic())):
             return None
         until = datetime.now(UTC) + timedelta(seconds=seconds)
-        return f"the site cannot be reached, last {silence.reason}; it is left alone until {until:%H:%M:%S} UTC", silence.level
+        return f"the site cannot be reached, last {silence.reason}; it is left alone until {until:%H:%M:%S} UTC", seconds
 
     def figures(self, sites: Mapping[int, Site]) -> dict[str, str]:
         """Of the sites in hand that have mail waiting, those that limits hold back: why, by the site's id as text."""

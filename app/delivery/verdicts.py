@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from app.delivery.conversation import Conversation, Hop, Phase
 from app.delivery.lanes import Job
-from app.delivery.retry import Outcome, judge, next_attempt_at
+from app.delivery.retry import Outcome, judge, put_off_until
 from app.delivery.route import RouteFailure
 from app.delivery.settle import Verdict
 from app.events.record import EVENT_OF, as_facts
@@ -46,15 +46,11 @@ def judged(job: Job, conversation: Conversation, chance: Chance, *, phase: str |
     return verdict_of(job, outcome, conversation)
 
 
-def put_off(job: Job, reason: str, chance: Chance, *, times: int) -> Verdict:
-    """A job that is not tried now; `times`: how often in a row its like was put off, with which the wait grows."""
-    due_at = next_attempt_at(
-        max(times, job.claimed.attempts + 1),
-        now=chance.now,
-        expires_at=job.deliverable.expires_at,
-        first_wait_seconds=chance.first_wait_seconds,
-        chance=chance.jitter,
-    )
+def put_off(job: Job, reason: str, chance: Chance, *, seconds: float) -> Verdict:
+    """A job that is not tried now, nor for so many seconds."""
+    accepted_at = datetime.fromtimestamp(milliseconds_of(job.claimed.recipient_id) / 1000, UTC)
+    expires_at = job.deliverable.expires_at
+    due_at = put_off_until(seconds, accepted_at=accepted_at, now=chance.now, expires_at=expires_at, chance=chance.jitter)
     state = RecipientState.DEFERRED if due_at is not None else RecipientState.EXPIRED
     return verdict_of(job, Outcome(state, None, due_at, reason), None)
 

@@ -71,7 +71,8 @@ class Found:
 async def run(house: House, options: Options) -> list[Report]:
     await open_house(house)
     count, rate = options.behaviour_messages * len(BEHAVIOURS), options.healthy_rate
-    alone = await _healthy(house, rate, "alone", 1_000_000_000, _ALONE_SECONDS)
+    await _healthy(house, rate, "warm", 1_000_000_000, options.warm_seconds * 4)
+    alone = await _healthy(house, rate, "alone", 1_500_000_000, _ALONE_SECONDS)
     machine = await _beside(house, rate, "machine", 2_000_000_000, count, None)
     beside = await _beside(house, rate, "beside", 3_000_000_000, count, options.behaviour_messages)
     found = await wait_until_settled(house, options.behaviour_messages, AGE_SECONDS * 3)
