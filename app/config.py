@@ -55,7 +55,13 @@ class Settings(BaseSettings):
     allow_private_next_hops: bool = Field(
         False, description="Deliver to loopback and private addresses found by MX. For development and tests."
     )
-    connections_per_site: int = Field(20, description="Most connections to one receiving site.")
+    connections_per_site: int = Field(20, description="Most connections to one receiving site, unless the providers' file says otherwise.")
+    providers_file: Path | None = Field(
+        None, description="A TOML file of limits and TLS rules by receiving site, over those that come with the release."
+    )
+    smtp_patience: float = Field(
+        1.0, description="Times RFC 5321's time limits: how long receiving servers may take. Anything but 1 is for tests.", gt=0
+    )
     connection_idle_seconds: float = Field(
         15.0, description="How long an idle connection to a receiving server is kept for the next message."
     )

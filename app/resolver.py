@@ -1,7 +1,8 @@
 """DNS look-ups: MX, addresses, aliases, TXT. The only importer of dnspython.
 
 Rules. An answer is a value: `Found`, or `Missing` with its kind (no such domain, no records, failed for now); nothing is
-raised. Answers are kept for their TTL within bounds, the least used go first; what is missing is kept shortly. The same
+raised. Answers are kept for their TTL within bounds, the least used go first; so is what is missing, for as long as its zone
+says (RFC 2308 §5) and a few minutes at most; a failure for seconds. The same
 question asked by many at once is one query. A kept answer costs a dict access.
 
 What an answer means for mail is `delivery.route`'s.
@@ -10,6 +11,7 @@ What an answer means for mail is `delivery.route`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -120,10 +122,10 @@ class Resolver:
             return _missing(Lack.NO_SUCH_DOMAIN, f"{name} is not a domain name")
         try:
             answer = await self._dns.resolve(absolute, kind, search=False)
-        except dns.resolver.NXDOMAIN:
-            return _missing(Lack.NO_SUCH_DOMAIN, f"{name} does not exist")
-        except dns.resolver.NoAnswer:
-            return _missing(Lack.NO_RECORDS, f"{name} has no {kind} record")
+        except dns.resolver.NXDOMAIN as error:
+            return _missing(Lack.NO_SUCH_DOMAIN, f"{name} does not exist", error.kwargs["responses"].get(absolute))
+        except dns.resolver.NoAnswer as error:
+            return _missing(Lack.NO_RECORDS, f"{name} has no {kind} record", error.kwargs["response"])
         except (dns.exception.DNSException, OSError) as error:
             return _missing(Lack.FAILED, f"the {kind} look-up of {name} failed: {_shortly(error)}")
         shortest, longest = TTL_SECONDS
@@ -155,8 +157,12 @@ def _name_server(server: str) -> dns.nameserver.Nameserver:
     return dns.nameserver.Do53Nameserver(address, int(port or 53))
 
 
-def _missing(lack: Lack, text: str) -> Missing:
-    return Missing(lack, text, time.monotonic() + (FAILED_SECONDS if lack is Lack.FAILED else MISSING_SECONDS))
+def _missing(lack: Lack, text: str, response: Any = None) -> Missing:
+    seconds = FAILED_SECONDS if lack is Lack.FAILED else MISSING_SECONDS
+    if response is not None:  # RFC 2308 §5: the lesser of the SOA record's TTL and its MINIMUM field, where it is sent along
+        with contextlib.suppress(dns.exception.DNSException):
+            seconds = max(TTL_SECONDS[0], min(seconds, response.resolve_chaining().minimum_ttl))
+    return Missing(lack, text, time.monotonic() + seconds)
 
 
 def _shortly(error: Exception) -> str:

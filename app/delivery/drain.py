@@ -106,6 +106,7 @@ class Drain:
             "conversing": self._deliveries.conversing,
             "connections_opened": self._connections.opened,
             "connections_idle": self._connections.idle_count,
+            "held_back": self._deliveries.held_back(),
             "delivery_seconds": self._settler.latency.figures(),
         }
 
@@ -245,7 +246,7 @@ class Drain:
             await asyncio.sleep(0.25)
             for site_id in self._claims.full_sites():
                 slot = self.lease.slot_of(site_id)
-                if site_id <= 0 or slot is None or slot[1] != 0:
+                if site_id <= 0 or slot is None or slot[1] != 0 or self._deliveries.is_limited(site_id):
                     continue
                 self._narrow_due[site_id] = loop.time() + _NARROW_AFTER_SECONDS
                 if self._claims.full_for(site_id) > _WIDEN_AFTER_SECONDS and slot[0] < len(self.lease.live):

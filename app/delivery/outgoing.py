@@ -14,7 +14,6 @@ from app.accounts.domains import Signing
 from app.config import Settings
 from app.delivery.conversation import Hop
 from app.delivery.lanes import Job
-from app.delivery.route import Route
 from app.delivery.transport import Connection
 from app.keyring import Keyring
 from app.mail.envelope import Envelope, encode_return_path
@@ -62,7 +61,7 @@ class Marks:
         return TokenWriter(self.token_key_id, self.token_key, job.claimed.account_id, job.claimed.recipient_id)
 
 
-def make_outgoing(job: Job, route: Route, signing: Signing, marks: Marks) -> Outgoing:
+def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks) -> Outgoing:
     """Finish and sign the job's content, which must be loaded."""
     assert job.head is not None and job.body is not None
     recipient_id, address, deliverable = job.claimed.recipient_id, job.deliverable.address, job.deliverable
@@ -72,7 +71,7 @@ def make_outgoing(job: Job, route: Route, signing: Signing, marks: Marks) -> Out
     wire = finish(job.head, job.body, added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000)
     return_path = encode_return_path(recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
-    return Outgoing(job, route.hops, envelope, wire)
+    return Outgoing(job, hops, envelope, wire)
 
 
 class Flow:

@@ -322,7 +322,10 @@ async def read_message(connection: HotConnection, account_id: int, message_id: U
 _RECIPIENTS = """
 SELECT r.id, r.address, r.kind,
        CASE WHEN q.owner IS NOT NULL THEN 'claimed' WHEN q.ready THEN 'ready' ELSE r.state END,
-       r.reason, r.attempts, nullif(q.due_at, 'infinity'), r.settled_at, r.last_reply, r.maybe_sent OR coalesce(q.maybe_sent, false)
+       CASE WHEN q.ready THEN coalesce((SELECT w.figures->'held_back'->>q.site_id::text FROM workers w
+                                        WHERE w.figures->'held_back'->>q.site_id::text IS NOT NULL LIMIT 1), r.reason)
+            ELSE r.reason END,
+       r.attempts, nullif(q.due_at, 'infinity'), r.settled_at, r.last_reply, r.maybe_sent OR coalesce(q.maybe_sent, false)
 FROM recipients r LEFT JOIN queue q ON q.recipient_id = r.id AND q.recipient_id BETWEEN $2 AND $3
 WHERE r.account_id = $1 AND r.id BETWEEN $2 AND $3 ORDER BY r.id
 """

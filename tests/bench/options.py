@@ -22,3 +22,5 @@ class Options:
     queue_rows: int = 1_000_000
     queue_settles: int = 200_000
     snapshot_seconds: float = 60.0
+    behaviour_messages: int = 50  # to each behaviour
+    healthy_rate: float = 50.0  # messages a second beside them

@@ -10,6 +10,7 @@ Zones map a name to its records, or to a way of failing:
     "null.test":    {"MX": [[0, "."]]}                       RFC 7505
     "alias.test":   {"CNAME": "shop.test"}
     "*.sites.test": {"MX": [[10, "mx.{name}"]], "A": ["127.0.0.1"]}    every name below, each with an MX of its own
+    "soa.test":     {"SOA": 60}      for itself and all below it, what is missing may be kept so many seconds (RFC 2308)
     "broken.test":  "SERVFAIL"      also "REFUSED", "NXDOMAIN", and "TIMEOUT" for no answer at all
 
 The exact name wins, then the nearest wildcard; any other name is NXDOMAIN. `delay_ms` holds back every answer.
@@ -40,7 +41,7 @@ except ImportError:
 Zones = Mapping[str, Mapping[str, Any] | str]
 DEFAULT_TTL = 300
 
-_TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA"}
+_TYPES = {1: "A", 5: "CNAME", 6: "SOA", 15: "MX", 16: "TXT", 28: "AAAA"}
 _NUMBERS = {kind: number for number, kind in _TYPES.items()}
 _CODES = {"SERVFAIL": 2, "NXDOMAIN": 3, "REFUSED": 5}
 _ANSWERS, _RECURSION_WANTED, _RECURSES = 0x8000, 0x0100, 0x0080
@@ -103,8 +104,18 @@ class DnsServer(asyncio.DatagramProtocol):
         if code is None:
             return None
         flags = _ANSWERS | flags & _RECURSION_WANTED | _RECURSES | code
-        head = struct.pack("!6H", number, flags, 1, len(records), 0, 1 if extras else 0)
-        return b"".join((head, query[12 : end + 4], *records, _OPTIONS if extras else b""))
+        authority = [] if records else self._authority(name)
+        head = struct.pack("!6H", number, flags, 1, len(records), len(authority), 1 if extras else 0)
+        return b"".join((head, query[12 : end + 4], *records, *authority, _OPTIONS if extras else b""))
+
+    def _authority(self, name: str) -> list[bytes]:
+        """The SOA record above a name that has no answer, if a zone has one."""
+        while name:
+            entry = self.zones.get(name)
+            if isinstance(entry, Mapping) and "SOA" in entry:
+                return [_record(_name(name), "SOA", entry["SOA"], _content("SOA", entry["SOA"], name))]
+            name = name.partition(".")[2]
+        return []
 
     def _find(self, name: str, kind: str) -> tuple[int | None, list[bytes]]:
         """The code and the records to answer with; no code for no answer."""
@@ -159,6 +170,8 @@ def _content(kind: str, value: Any, name: str) -> bytes:
     if kind == "MX":
         preference, host = value
         return struct.pack("!H", preference) + _name(host.format(name=name))
+    if kind == "SOA":
+        return _name(f"ns.{name}") + _name(f"hostmaster.{name}") + struct.pack("!5I", 1, 3600, 600, 86400, value)
     if kind == "TXT":
         text = value.encode()
         return b"".join(bytes((len(text[at : at + 255]),)) + text[at : at + 255] for at in range(0, len(text), 255))
