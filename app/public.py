@@ -1,7 +1,7 @@
 """What everybody may ask, without a key: is it alive, is it ready. And `/metrics`, for Prometheus.
 
-`/healthz` says that the process answers. `/readyz` says that it can do its work: PostgreSQL is reachable and has this release's
-schema. Valkey being away costs latency only, so it is told ("degraded") and does not make the server unready.
+`/healthz` says that the process answers. `/readyz` says that it can do its work: PostgreSQL is reachable and has a schema that this
+release may run on. Valkey being away costs latency only, so it is told ("degraded") and does not make the server unready.
 `/metrics` tells of all tenants: it is answered on this machine only, or to who has the token of the settings.
 """
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from app.errors import NotFound
 from app.store.db import CONNECTION_ERRORS, Database
-from app.store.revision import newest_revision
+from app.store.revision import is_fit
 from app.watch.metrics import CONTENT_TYPE, Figures
 
 router = APIRouter(tags=["health"])
@@ -57,12 +57,12 @@ async def readyz(request: Request) -> JSONResponse:
 async def _ask_database(database: Database) -> str:
     try:
         async with database.hot() as connection:
-            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+            fit = await is_fit(connection)
     except asyncpg.UndefinedTableError:
         return "wrong_schema"
     except CONNECTION_ERRORS:
         return "away"
-    return "ok" if revision == newest_revision() else "wrong_schema"
+    return "ok" if fit else "wrong_schema"
 
 
 @router.get("/metrics", include_in_schema=False)

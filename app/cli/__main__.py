@@ -7,7 +7,6 @@ of `up` either of them (half a second each, at every start).
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -159,14 +158,17 @@ _dispatch("bench", "Measure: accept, delivery, queue. Arguments go to tests/benc
 _dispatch("chaos", "Kill things under load and count. Arguments go to tests/chaos (try --help).")
 
 
+_OPERATOR_COMMANDS = ("accounts", "held")
+
+
 def _mount_operator_commands() -> None:
-    """`account`, `domain` and `key`. They load the database's half of the house, so only when they (or the help) are called."""
+    """`account`, `held` and others. They load the database's half of the house, so only when they (or the help) are called."""
     asked = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     known = {command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands}
-    if asked in known or importlib.util.find_spec("app.cli.accounts") is None:
+    if asked in known:
         return
-    accounts = importlib.import_module("app.cli.accounts")
-    app.add_typer(accounts.app)
+    for name in _OPERATOR_COMMANDS:
+        app.add_typer(importlib.import_module(f"app.cli.{name}").app)
 
 
 def main() -> None:

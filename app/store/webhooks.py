@@ -147,7 +147,7 @@ async def insert_endpoint(
         event_types=event_types,
         batch_size=batch_size,
         # Below every event that is not committed yet (store.events.read_end).
-        cursor_xid=literal_column("pg_snapshot_xmin(pg_current_snapshot())"),
+        cursor_xid=literal_column("feed_horizon()"),
         cursor_id=UUID(int=0),
     )
     return _endpoint((await connection.execute(statement.returning(*_SHOWN))).one())
