@@ -21,6 +21,7 @@ held = typer.Typer(
 app.add_typer(held)
 
 _MOST_SHOWN = 100
+_SHOWN_EVERY = 100_000
 Account = Annotated[str | None, typer.Option("--account", help="Only this account's.", metavar="NAME")]
 Reason = Annotated[str, typer.Option("--reason", help="Only what is held for a reason that begins so.", metavar="TEXT")]
 All = Annotated[bool, typer.Option("--all", help="Of all accounts and for every reason.")]
@@ -104,9 +105,12 @@ async def _read_wanted(database: store.db.Database, account: str | None, reason:
 
 def _show(word: str) -> restored.Progress:
     """A line for every hundred thousand, so that one sees it work."""
+    shown = 0
 
     def show(rows: int) -> None:
-        if rows // 100_000 > (rows - restored.ROWS_AT_ONCE) // 100_000:
+        nonlocal shown
+        if rows - shown >= _SHOWN_EVERY:
+            shown = rows
             print(f"staffetta: {rows} {word} …", file=sys.stderr, flush=True)
 
     return show
