@@ -18,7 +18,9 @@ async def _fill(database_url: str) -> None:
     database = store.db.Database(database_url)
     async with database.transaction() as connection:
         accounts = [await store.accounts.insert_account(connection, name) for name in ("acme", "other")]
-    await write(database, *[a_message(f"{n}@x.test", account_id=accounts[0]) for n in range(3)], a_message("o@x.test", account_id=accounts[1]))
+    await write(
+        database, *[a_message(f"{n}@x.test", account_id=accounts[0]) for n in range(3)], a_message("o@x.test", account_id=accounts[1])
+    )
     await database.close()
 
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -164,6 +165,25 @@ def dns_records(name: str, keys: Sequence[Any]) -> tuple[DnsRecord, ...]:
     ]
     policy = DnsRecord("TXT", f"_dmarc.{name}", "v=DMARC1; p=none", "DMARC policy; keep a stricter one that is there", required=False)
     return (*signing, policy)
+
+
+async def may_have_certificate(database: store.db.Database, host: str, public_url: str) -> bool:
+    """Whether the TLS proxy may get a certificate for a host: our own public name, or one that an account has shown to be its own.
+
+    Anybody can send any name in a handshake. Each that is allowed here costs a request at a certificate authority, which counts them.
+    """
+    host = host.lower().rstrip(".")
+    if host == urlsplit(public_url).hostname:
+        return True
+    try:
+        name = normalise_domain(host)
+    except ValueError:
+        return False
+    try:
+        async with database.reading() as connection:
+            return await store.domains.is_verified_host(connection, name)
+    except _AWAY as error:
+        raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
 
 
 async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:

@@ -100,13 +100,25 @@ def inbox() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    with_keyring: Annotated[
+        bool, typer.Option("--with-keyring", help="Also make the keyring when there is none and the database needs none yet.")
+    ] = False,
+) -> None:
     """Bring the database to the schema of this release. Safe to run twice and side by side."""
+    from app.cli.prepare import run_migrate
     from app.cli.settings import read_settings
-    from app.store.migrate import upgrade
 
-    settings = read_settings()
-    upgrade(settings.database_url, content_days_ahead=settings.content_retention_days + 7)
+    run_migrate(read_settings(), with_keyring=with_keyring)
+
+
+@app.command()
+def alive() -> None:
+    """Say whether the API or a worker works on this machine: exit status 0 or 1. For the health checks of containers."""
+    from app.cli.alive import run_alive
+    from app.cli.settings import read_settings
+
+    sys.exit(run_alive(read_settings()))
 
 
 @app.command(hidden=True)

@@ -102,6 +102,12 @@ async def find_public_record(connection: AsyncConnection, selector: str, name: s
     return (await connection.execute(query)).scalar_one_or_none()
 
 
+async def is_verified_host(connection: AsyncConnection, host: str) -> bool:
+    """Whether an account owns this name and has shown that it leads here (unique index on name)."""
+    query = select(domains.c.id).where(domains.c.name == host, domains.c.verified_at.is_not(None))
+    return (await connection.execute(query)).first() is not None
+
+
 async def has_waiting_mail(connection: AsyncConnection, account_id: int, domain_id: int) -> bool:
     """Whether mail of this domain waits in the queue. Reads all queue rows of the account: for rare questions only.
 

@@ -76,6 +76,13 @@ async def delete_dead_workers(connection: HotConnection, lease_seconds: float) -
     return [row[0] for row in rows]
 
 
+async def lives_on(connection: HotConnection, machine: str) -> bool:
+    """Whether a worker of this machine (its host name) has a lease that runs."""
+    query = "SELECT EXISTS (SELECT FROM workers WHERE lease_until > now() AND starts_with(name, $1 || ':'))"
+    lives: bool = await connection.fetchval(query, machine)
+    return lives
+
+
 async def read_figures(connection: HotConnection) -> list[tuple[int, str]]:
     """(worker id, its figures as JSON text) of the live workers."""
     rows = await connection.fetch("SELECT id, figures::text FROM workers WHERE lease_until > now() ORDER BY id")
