@@ -28,7 +28,7 @@ from app.mail.dkim import Algorithm, SigningKey, generate_signing_key, load_sign
 
 CACHE_SECONDS = 10.0
 _REMEMBERED = 10_000
-_DKIM_PURPOSE = "dkim"
+DKIM_PURPOSE = "dkim"
 _AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
@@ -106,7 +106,7 @@ class DomainBook:
         sealed = bytes(row.private_key)
         parsed = self._parsed.get(row.id)
         if parsed is None or parsed[0] != sealed:
-            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=_DKIM_PURPOSE)
+            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=DKIM_PURPOSE)
             parsed = (sealed, load_signing_key(row.name, row.selector, pem))
             _remember(self._parsed, row.id, parsed)
         return parsed[1]
@@ -130,7 +130,7 @@ async def add_domain(
             domain_id=domain_id,
             selector=f"stf{number}",
             algorithm=algorithm,
-            private_key=keyring.seal(pem, account_id=account_id, purpose=_DKIM_PURPOSE),
+            private_key=keyring.seal(pem, account_id=account_id, purpose=DKIM_PURPOSE),
             public_record=public_record,
         )
     return SendingDomain(domain_id, account_id, name)

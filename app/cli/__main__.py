@@ -56,6 +56,42 @@ def keyring_create() -> None:
     print(path.resolve())
 
 
+PassphraseFile = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="File with the passphrase, instead of asking.", metavar="FILE")
+]
+
+
+@keyring.command("backup")
+def keyring_backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not be there.", metavar="FILE")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Write the keyring to a file that opens with a passphrase alone."""
+    from app.cli.keyring import back_up
+    from app.cli.settings import read_settings
+
+    back_up(read_settings(), file, passphrase_file)
+
+
+@keyring.command("restore")
+def keyring_restore(
+    file: Annotated[Path, typer.Argument(help="What `keyring backup` wrote.", metavar="FILE")], passphrase_file: PassphraseFile = None
+) -> None:
+    """Bring the keyring of a backup back to its place; one that is there is not overwritten."""
+    from app.cli.keyring import restore
+    from app.cli.settings import read_settings
+
+    restore(read_settings(), file, passphrase_file)
+
+
+@keyring.command("check")
+def keyring_check() -> None:
+    """Say whether the keyring is the one that the database was used with: exit status 0 or 1."""
+    from app.cli.keyring import check
+
+    sys.exit(check())
+
+
 @app.command()
 def up(
     data: Annotated[Path | None, typer.Option("--data", help="Directory of everything that is kept.", metavar="DIR")] = None,
@@ -191,7 +227,8 @@ def main() -> None:
         # Compared by name: most commands must not load the keyring's libraries for this.
         if type(error).__name__ != "KeyringError":
             raise
-        sys.exit(f"staffetta: {error} (make one with: staffetta keyring create)")
+        hint = " (make one with: staffetta keyring create)" if "there is no keyring" in str(error) else ""
+        sys.exit(f"staffetta: {error}{hint}")
 
 
 if __name__ == "__main__":

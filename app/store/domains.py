@@ -92,6 +92,17 @@ async def list_dkim_keys(connection: AsyncConnection, domain_ids: Sequence[int])
     return (await connection.execute(query)).all()
 
 
+async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """(name, account_id, selector, private_key, public_record, signing) of all DKIM keys of all accounts, by domain."""
+    shown: list[Any] = [
+        domains.c.name,
+        domains.c.account_id,
+        *(dkim_keys.c[n] for n in ("selector", "private_key", "public_record", "signing")),
+    ]
+    query = select(*shown).join(domains, domains.c.id == dkim_keys.c.domain_id).order_by(domains.c.name, dkim_keys.c.id)
+    return (await connection.execute(query)).all()
+
+
 async def find_public_record(connection: AsyncConnection, selector: str, name: str) -> str | None:
     """The TXT record that belongs at selector._domainkey.name, whoever owns the domain."""
     query = (

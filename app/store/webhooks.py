@@ -187,6 +187,12 @@ async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint
     return bool((await connection.execute(delete(webhook_endpoints).where(*where))).rowcount)
 
 
+async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """(id, account_id, secret) of all endpoints of all accounts."""
+    shown: list[Any] = [webhook_endpoints.c.id, webhook_endpoints.c.account_id, webhook_endpoints.c.secret]
+    return (await connection.execute(select(*shown).order_by(webhook_endpoints.c.id))).all()
+
+
 async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
     """By the feed's primary key, at most MOST_COUNTED rows of it."""
     row = (
