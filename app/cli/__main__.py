@@ -206,7 +206,7 @@ _dispatch("bench", "Measure: accept, delivery, queue. Arguments go to tests/benc
 _dispatch("chaos", "Kill things under load and count. Arguments go to tests/chaos (try --help).")
 
 
-_OPERATOR_COMMANDS = ("accounts", "held")
+_OPERATOR_COMMANDS = ("accounts", "doctor", "held")
 
 
 def _mount_operator_commands() -> None:
