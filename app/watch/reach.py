@@ -53,7 +53,7 @@ async def check_smtp(resolver: Resolver, settings: Settings, well_known_domain: 
         try:
             greeting = await asyncio.wait_for(_greeting(resolver, host, port_number), PATIENCE_SECONDS)
         except (OSError, TimeoutError) as error:
-            said = f"{host} port {port_number}: {error or 'timed out'}"
+            said = f"{host} port {port_number}: {str(error) or 'timed out'}"
             continue
         if greeting.startswith("220"):
             return [ok(check, f"{host} greets us")]
@@ -173,7 +173,7 @@ async def check_certificate(settings: Settings, context: ssl.SSLContext | None =
         return [fail("certificate", f"{host}: {error.verify_message}", "look at the proxy's log: why did it get no certificate?")]
     except (OSError, TimeoutError) as error:
         todo = "let the name lead to the proxy, and open ports 80 and 443; from inside, some routers do not lead back"
-        return [warn("certificate", f"{settings.public_url} cannot be reached from here: {error or 'timed out'}", todo)]
+        return [warn("certificate", f"{settings.public_url} cannot be reached from here: {str(error) or 'timed out'}", todo)]
     ends = str(writer.get_extra_info("peercert")["notAfter"])
     writer.close()
     return [judge_certificate(host, (ssl.cert_time_to_seconds(ends) - time.time()) / 86400)]
