@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,10 +22,12 @@ from typing import Any, Generic, TypeVar
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 
 Record = TypeVar("Record")
 
@@ -86,6 +89,22 @@ class Resolver:
     async def txt(self, name: str) -> Found[str] | Missing:
         """Texts, the strings of each joined (RFC 7208 §3.3)."""
         return await self._look_up(name, "TXT")
+
+    async def names(self, address: str) -> Found[str] | Missing:
+        """The names that an IP address is said to have (PTR), lower case without final dot."""
+        return await self._look_up(dns.reversename.from_address(address).to_text(), "PTR")
+
+    async def validates(self) -> bool:
+        """Whether the resolver checks DNSSEC: asked for it, it says that what it knows of the root, which is signed, is authentic."""
+        if self._dns is None:
+            return False
+        asking = copy.copy(self._dns)
+        asking.set_flags(dns.flags.RD | dns.flags.AD)
+        try:
+            answer = await asking.resolve(dns.name.root, "SOA", raise_on_no_answer=False)
+        except (dns.exception.DNSException, OSError):
+            return False
+        return bool(answer.response.flags & dns.flags.AD)
 
     def forget(self) -> None:
         """Ask anew for everything, as when a domain owner has just changed a record."""
@@ -175,6 +194,7 @@ def _shortly(error: Exception) -> str:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "MX": lambda record: (record.preference, record.exchange.to_text(omit_final_dot=True).lower().rstrip(".")),
+    "PTR": lambda record: record.target.to_text(omit_final_dot=True).lower(),
     "A": lambda record: record.address,
     "AAAA": lambda record: record.address,
     "CNAME": lambda record: record.target.to_text(omit_final_dot=True).lower(),

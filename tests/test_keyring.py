@@ -61,6 +61,19 @@ def test_a_key_added_by_another_process_is_found(keyring: Keyring) -> None:
     assert keyring.current_id == 2
 
 
+def test_every_altered_byte_of_a_backup_is_noticed(keyring: Keyring, tmp_path: Path) -> None:
+    backup = json.loads(keyring.backup("correct horse battery"))
+    for name in ("salt", "nonce", "sealed"):
+        letters = backup[name]
+        altered = json.dumps(backup | {name: ("B" if letters[0] == "A" else "A") + letters[1:]}).encode()
+        with pytest.raises(KeyringError, match="does not open"):
+            Keyring.restore(tmp_path / "new.json", altered, "correct horse battery")
+    for other in (b"", b"[]", b"{}", json.dumps(backup | {"form": "2"}).encode(), keyring.path.read_bytes()):
+        with pytest.raises(KeyringError, match="not the backup"):
+            Keyring.restore(tmp_path / "new.json", other, "correct horse battery")
+    assert not (tmp_path / "new.json").exists()
+
+
 def test_two_rotations_side_by_side_lose_no_key(keyring: Keyring) -> None:
     other = Keyring.load(keyring.path)
     assert (keyring.rotate(), other.rotate()) == (2, 3)

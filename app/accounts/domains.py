@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -27,7 +28,7 @@ from app.mail.dkim import Algorithm, SigningKey, generate_signing_key, load_sign
 
 CACHE_SECONDS = 10.0
 _REMEMBERED = 10_000
-_DKIM_PURPOSE = "dkim"
+DKIM_PURPOSE = "dkim"
 _AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
@@ -115,7 +116,7 @@ class DomainBook:
         sealed = bytes(row.private_key)
         parsed = self._parsed.get(row.id)
         if parsed is None or parsed[0] != sealed:
-            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=_DKIM_PURPOSE)
+            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=DKIM_PURPOSE)
             parsed = (sealed, load_signing_key(row.name, row.selector, pem))
             _remember(self._parsed, row.id, parsed)
         return parsed[1]
@@ -139,7 +140,7 @@ async def add_domain(
             domain_id=domain_id,
             selector=f"stf{number}",
             algorithm=algorithm,
-            private_key=keyring.seal(pem, account_id=account_id, purpose=_DKIM_PURPOSE),
+            private_key=keyring.seal(pem, account_id=account_id, purpose=DKIM_PURPOSE),
             public_record=public_record,
         )
     return SendingDomain(domain_id, account_id, name)
@@ -177,6 +178,25 @@ def dns_records(domain: Any, keys: Sequence[Any], house: str) -> tuple[DnsRecord
     if domain.tracking_host is None:
         return (*signing, policy)
     return (*signing, policy, DnsRecord("CNAME", domain.tracking_host, f"{house}.", "Host of links and of the open pixel", required=False))
+
+
+async def may_have_certificate(database: store.db.Database, host: str, public_url: str) -> bool:
+    """Whether the TLS proxy may get a certificate for a host: our own public name, or one that an account has shown to be its own.
+
+    Anybody can send any name in a handshake. Each that is allowed here costs a request at a certificate authority, which counts them.
+    """
+    host = host.lower().rstrip(".")
+    if host == urlsplit(public_url).hostname:
+        return True
+    try:
+        name = normalise_domain(host)
+    except ValueError:
+        return False
+    try:
+        async with database.reading() as connection:
+            return await store.domains.is_verified_host(connection, name)
+    except _AWAY as error:
+        raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
 
 
 async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:

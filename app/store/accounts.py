@@ -142,6 +142,12 @@ async def list_keys(connection: AsyncConnection, account_id: int) -> Sequence[Ro
     return (await connection.execute(query)).all()
 
 
+async def list_pepper_ids(connection: AsyncConnection) -> Sequence[int]:
+    """The numbers of the keyring's keys that API keys of whatever account need, revoked ones apart."""
+    query = select(api_keys.c.pepper_id).where(api_keys.c.revoked_at.is_(None)).distinct().order_by(api_keys.c.pepper_id)
+    return (await connection.execute(query)).scalars().all()
+
+
 async def set_revoked(connection: AsyncConnection, account_id: int | None, key_id: str) -> bool:
     """Revoke a key (of that account, or of any when None); whether there was such a key. The first revocation's time is kept."""
     ours = api_keys.c.id == key_id if account_id is None else (api_keys.c.id == key_id) & (api_keys.c.account_id == account_id)

@@ -97,6 +97,17 @@ async def list_dkim_keys(connection: AsyncConnection, domain_ids: Sequence[int])
     return (await connection.execute(query)).all()
 
 
+async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """(name, account_id, selector, private_key, public_record, signing) of all DKIM keys of all accounts, by domain."""
+    shown: list[Any] = [
+        domains.c.name,
+        domains.c.account_id,
+        *(dkim_keys.c[n] for n in ("selector", "private_key", "public_record", "signing")),
+    ]
+    query = select(*shown).join(domains, domains.c.id == dkim_keys.c.domain_id).order_by(domains.c.name, dkim_keys.c.id)
+    return (await connection.execute(query)).all()
+
+
 async def find_public_record(connection: AsyncConnection, selector: str, name: str) -> str | None:
     """The TXT record that belongs at selector._domainkey.name, whoever owns the domain."""
     query = (
@@ -113,6 +124,14 @@ async def set_tracking_host(connection: AsyncConnection, domain_id: int, host: s
     change = change.values(tracking_host=host, tracking_verified_at=func.now() if is_verified else None)
     verified_at: datetime | None = (await connection.execute(change.returning(domains.c.tracking_verified_at))).scalar_one()
     return verified_at
+
+
+async def is_verified_host(connection: AsyncConnection, host: str) -> bool:
+    """Whether an account owns this name and has shown that it leads here (unique indexes on both names)."""
+    c = domains.c
+    is_own = (c.name == host) & c.verified_at.is_not(None)
+    query = select(c.id).where(is_own | ((c.tracking_host == host) & c.tracking_verified_at.is_not(None)))
+    return (await connection.execute(query)).first() is not None
 
 
 async def has_waiting_mail(connection: AsyncConnection, account_id: int, domain_id: int) -> bool:

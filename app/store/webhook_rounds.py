@@ -134,7 +134,7 @@ WHERE e.owner = $1 AND e.enabled AND NOT (e.id = ANY ($2::uuid[])) AND (e.resume
     OR (
         SELECT true FROM events v
         WHERE v.account_id = e.account_id AND (v.xid, v.id) > (e.cursor_xid, e.cursor_id)
-          AND v.xid < pg_snapshot_xmin(pg_current_snapshot())
+          AND v.xid < feed_horizon()
         ORDER BY v.xid, v.id LIMIT 1
     )
   )
@@ -209,7 +209,7 @@ WITH o AS (
     SELECT v.xid, v.id, o.event_types IS NULL OR v.type = ANY (o.event_types) AS wanted
     FROM o CROSS JOIN LATERAL (
         SELECT * FROM events
-        WHERE account_id = o.account_id AND (xid, id) > (o.cursor_xid, o.cursor_id) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+        WHERE account_id = o.account_id AND (xid, id) > (o.cursor_xid, o.cursor_id) AND xid < feed_horizon()
         ORDER BY xid, id LIMIT $4
     ) v
 ), young AS (
@@ -347,7 +347,7 @@ SELECT count(*), (SELECT count(*) FROM webhook_retries), min(e.id::text)::uuid
 FROM webhook_endpoints w
 LEFT JOIN LATERAL (
     SELECT id FROM events
-    WHERE account_id = w.account_id AND (xid, id) > (w.cursor_xid, w.cursor_id) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    WHERE account_id = w.account_id AND (xid, id) > (w.cursor_xid, w.cursor_id) AND xid < feed_horizon()
     ORDER BY xid, id LIMIT 1
 ) e ON true
 WHERE w.enabled
@@ -356,3 +356,8 @@ WHERE w.enabled
 
 async def read_total_lag(connection: HotConnection) -> TotalLag:
     return TotalLag(*await connection.fetchrow(_TOTAL_LAG))
+
+
+async def forget_posters(connection: HotConnection) -> None:
+    """Nobody posts for any endpoint any more: the workers that did are another database's."""
+    await connection.execute("UPDATE webhook_endpoints SET owner = NULL WHERE owner IS NOT NULL")

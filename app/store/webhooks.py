@@ -147,7 +147,7 @@ async def insert_endpoint(
         event_types=event_types,
         batch_size=batch_size,
         # Below every event that is not committed yet (store.events.read_end).
-        cursor_xid=literal_column("pg_snapshot_xmin(pg_current_snapshot())"),
+        cursor_xid=literal_column("feed_horizon()"),
         cursor_id=UUID(int=0),
     )
     return _endpoint((await connection.execute(statement.returning(*_SHOWN))).one())
@@ -185,6 +185,12 @@ async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint
     """Its waiting posts go with it."""
     where = (webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.id == endpoint_id)
     return bool((await connection.execute(delete(webhook_endpoints).where(*where))).rowcount)
+
+
+async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """(id, account_id, secret) of all endpoints of all accounts."""
+    shown: list[Any] = [webhook_endpoints.c.id, webhook_endpoints.c.account_id, webhook_endpoints.c.secret]
+    return (await connection.execute(select(*shown).order_by(webhook_endpoints.c.id))).all()
 
 
 async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
