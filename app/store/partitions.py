@@ -20,6 +20,8 @@ CONTENT_TABLE = "content"
 WEEKS_AHEAD = 4
 _LOCK = 0x70617274
 
+# Every row is written once more when it is settled: with room beside it the new version needs no new entry in the index.
+_WRITTEN_TWICE = frozenset(("recipients",))
 _PARTITION = re.compile(r"^([a-z_]+)_p(\d{8})$")
 
 
@@ -96,7 +98,8 @@ async def _make(connection: AsyncConnection, existing: set[str], parent: str, st
     if name in existing:
         return []
     # Names and bounds are made here from dates: nothing of a caller's goes into the statement.
-    await connection.execute(text(f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} FOR VALUES FROM ('{low}') TO ('{high}')"))
+    form = " WITH (fillfactor = 50)" if parent in _WRITTEN_TWICE else ""
+    await connection.execute(text(f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} FOR VALUES FROM ('{low}') TO ('{high}'){form}"))
     return [name]
 
 
