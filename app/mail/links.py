@@ -47,12 +47,16 @@ _SKIPPED = b"|".join(
         BOGUS_COMMENT,
     )
 )
-_NEXT_TAG = re.compile(rb"(?:[^<]*+(?:%b))*+[^<]*+<(%b)(%b)>" % (_SKIPPED, _MATTERS, ATTRIBUTES), re.DOTALL)
+# What nearly every link is: href first, in double quotes, a web address in ASCII.
+_PLAIN_HREF = rb"""[%b]++[hH][rR][eE][fF]="([hH][tT][tT][pP][sS]?://[!$%%'-.0-;=@-\[\]-~][!#-~]*+)\"""" % SPACE
+_NEXT_TAG = re.compile(
+    rb"(?:[^<]*+(?:%b))*+[^<]*+<(%b)(?=%b)?+(%b)>" % (_SKIPPED, _MATTERS, _PLAIN_HREF, ATTRIBUTES),
+    re.DOTALL,
+)
 _WHOLE = re.compile(rb"(?:[^<]++|%b)*+" % _SKIPPED, re.DOTALL)
 _BODY_END = re.compile(
     rb"(?:[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b))*+[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (SPACE, _SKIPPED, SPACE), re.DOTALL
 )
-_FIRST_HREF = re.compile(rb"""[%b]++[hH][rR][eE][fF]="([^"]*+)\"""" % SPACE)
 _WEB = re.compile(r"https?://[^/\\?#\s]", re.IGNORECASE)
 _AROUND_URL = "".join(map(chr, range(0x21)))
 _WITHIN_URL = str.maketrans("", "", "\t\n\r")
@@ -101,11 +105,15 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
         name = tag[1]
         after = tag.end()
         if name in _LINKS or name.lower() in _LINKS:
-            span = _read_link(html, tag.start(2), tag.end(2), charset)
-            if span is not None:
-                spans.append(span)
+            start, end = tag.span(3)
+            if tag[2] is None or b"track" in tag[3].lower():
+                if (span := _read_link(html, start, end, charset)) is not None:
+                    spans.append(span)
+            else:
+                start, end = tag.span(2)
+                spans.append(LinkSpan(start, end, read_attribute(html[start:end].decode("ascii"))))
         elif (name := name.lower()) in (b"svg", b"math"):
-            if not tag[2].endswith(b"/"):
+            if not tag[3].endswith(b"/"):
                 found, after = foreign.read_foreign(text, after, name)
                 spans += filter(None, (_read_link(html, start, end, charset) for start, end in found))
         elif (after := text_end(text, after, name)) < 0:
@@ -125,8 +133,6 @@ def _read_link(html: bytes, start: int, end: int, charset: str) -> LinkSpan | No
     """The link of a tag whose attributes are [start:end]."""
     if b"track" in html[start:end].lower() and _says_no(html, start, end):
         return None
-    if (first := _FIRST_HREF.match(html, start, end)) is not None:
-        return _as_link(first, 1, charset)
     for attribute in ATTRIBUTE.finditer(html, start, end):
         if attribute[1].lower() == b"href":
             # A second href on the same tag is not read by anybody.
