@@ -13,7 +13,7 @@ import idna
 
 _PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,4})?(?:[/?#](?:[!#-;=?-Z\[\]_a-z{|}~])*)?")
 _PARTS = re.compile(
-    r"(https?)://(?:([^/?#\\@]*)@)?(\[[0-9A-Fa-f:.]+\]|[^/?#\\@:\[\]]+)(?::([0-9]{0,5}))?(?=[/?#\\]|\Z)([^?#]*)(.*)",
+    r"(https?)://(?:([^/?#\\]*)@)?(\[[0-9A-Fa-f:.]+\]|[^/?#\\@:\[\]]+)(?::([0-9]{0,5}))?(?=[/?#\\]|\Z)([^?#]*)(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _AROUND = "".join(map(chr, range(0x21)))
@@ -39,7 +39,7 @@ def location_of(url: str | bytes) -> str | None:
     ascii_host = _ascii_host(host)
     if ascii_host is None or (port and int(port) > 0xFFFF):
         return None
-    authority = f"{_escape(user)}@{ascii_host}" if user else ascii_host
+    authority = f"{_escape(user).replace('@', '%40')}@{ascii_host}" if user else ascii_host
     if port:
         authority += f":{port}"
     return f"{scheme.lower()}://{authority}{_escape(path.replace(chr(0x5C), '/'))}{_escape(rest)}"

@@ -8,7 +8,7 @@ A slot is a range of the body, and what must surround the new text there:
     binary             nothing
 
 Spaces and line ends around a URL in an attribute, and before </body>, do not count. Slots come in order and do not overlap. What cannot be
-spliced (an unknown encoding, broken base64) has none and goes as it came.
+spliced (an unknown encoding, broken base64; in 7bit and 8bit a URL that is longer than a line) has none and goes as it came.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.mail.transfer import encode_octets, quote_piece
 QUOTED, PLAIN, BASE64 = "q", "p", "b"
 _LINE = 75  # and a soft break
 _LONGEST_LINE = 998
-_ROOM = 300  # of a tracked URL without its payload, and of the pixel's tag
+_ROOM = 200  # of a tracked URL or the pixel, without the payload
 _EQUALS, _LINE_FEED = 0x3D, 0x0A
 _SOFT_BREAK, _LINE_END = b"=\r\n", b"\r\n"
 _CODE = re.compile(rb"=([0-9A-Fa-f]{2})|=[ \t]*(?:\r?\n|\Z)|[ \t]+(?=\r?\n|\Z)")

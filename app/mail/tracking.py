@@ -107,14 +107,13 @@ def splice(cut: CutBody, writer: TokenWriter, base_url: str, *, opens: bool, cli
     written: list[bytes] = []
     for piece, slot, number in zip(cut.pieces, cut.slots, cut.tokens, strict=False):
         written.append(piece)
-        if number is None:
-            if opens:
-                (token,) = writer.write(TokenKind.OPEN, [b""])
-                written.append(write_slot(slot, _PIXEL % (base, OPEN_PATH.encode(), token)))
-        elif clicks:
-            written.append(write_slot(slot, before_token + tokens[number]))
-        else:
+        if not (opens if number is None else clicks):
             written.append(cut.body[slot.start : slot.end])
+        elif number is None:
+            (token,) = writer.write(TokenKind.OPEN, [b""])
+            written.append(write_slot(slot, _PIXEL % (base, OPEN_PATH.encode(), token)))
+        else:
+            written.append(write_slot(slot, before_token + tokens[number]))
     written.append(cut.pieces[-1])
     return b"".join(written)
 
