@@ -70,10 +70,7 @@ def judge(name: str, rows: Sequence[dict[str, Any]]) -> Report:
     for way, tally in tallies.items():
         shown_rows.append(Row(f"{way}: perfect", f"{tally.perfect}/{tally.rows}", "all", tally.perfect == tally.rows))
         shown_rows.append(Row(f"{way}: to the right target", f"{tally.right}/{tally.must}", "all", tally.right == tally.must))
-        shown_rows += [Row(f"  {fault}", "") for fault in tally.faults[:_MOST_SHOWN]]
-    figures = {
-        way: {"rows": tally.rows, "perfect": tally.perfect, "must": tally.must, "right": tally.right} for way, tally in tallies.items()
-    }
+    figures = {way: asdict(tally) for way, tally in tallies.items()}
     return Report(f"links: {name}", shown_rows, figures)
 
 
