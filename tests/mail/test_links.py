@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.mail.links import find_link_spans, read_attribute
+from app.mail.links import find_link_spans
+from app.mail.markup import read_attribute
 
 RAW = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
 
