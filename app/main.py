@@ -18,6 +18,7 @@ from app.accounts.streams import StreamBook
 from app.api.door import Application, House
 from app.api.routes import mount
 from app.config import Settings
+from app.feedback.hits import Hits
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
@@ -54,13 +55,16 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     wakes = Wakes(settings.redis_url)
     streams = StreamBook(database)
     resolver = Resolver(settings.dns_servers)
+    hits = Hits(database, wakes)
     intake = Intake(database, domains, streams, settings, wakes)
-    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, streams, intake, wakes, resolver)
+    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, streams, intake, wakes, resolver, hits)
     wakes.start()
     intake.start()
+    hits.start()
     try:
         yield
     finally:
         await intake.close()
+        await hits.close()
         await wakes.close()
         await database.close()

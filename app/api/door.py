@@ -26,6 +26,7 @@ from app.accounts.streams import StreamBook
 from app.api.problems import answer_error, answer_internal
 from app.config import Settings
 from app.errors import Unauthenticated
+from app.feedback.hits import Hits
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
@@ -46,6 +47,7 @@ class House:
     intake: Intake
     wakes: Wakes
     resolver: Resolver
+    hits: Hits
 
 
 def house_of(request: Request) -> House:

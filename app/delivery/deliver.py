@@ -22,7 +22,7 @@ from app.delivery.connections import Connections
 from app.delivery.conversation import TIMED_OUT
 from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
-from app.delivery.outgoing import Flow, Marks, Outgoing, make_outgoing
+from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, cut_content, make_outgoing
 from app.delivery.restraint import Restraint
 from app.delivery.retry import Outcome
 from app.delivery.route import Route, RouteFailure, Router
@@ -231,7 +231,7 @@ class Deliveries:
         if not isinstance(outgoing, Outgoing):
             return outgoing
         conversation = await self._converse(outgoing, site, flow)
-        job.head = job.body = None
+        job.head = job.body = job.cut = None
         if conversation is None:
             return None
         if conversation.never_opened or site.silence is not None:
@@ -318,11 +318,12 @@ class Deliveries:
         if refused.reply is None or refused.reply.enhanced not in MENDED_BY_DOWNGRADE or not job.deliverable.address.isascii():
             return refused
         assert job.head is not None and job.body is not None
+        signing = await self._domains.signing(job.deliverable.domain_id)
         try:
-            job.head, job.body = downgrade(job.head, job.body)
+            job.head, job.body = downgrade(job.head, body_of(job, signing, self._marks))
         except ValueError as error:
             return replace(refused, reply=replace(refused.reply, text=f"{refused.reply.text}: {error}"))
-        signing = await self._domains.signing(job.deliverable.domain_id)
+        job.cut = None  # the new body has its links already
         lesser = make_outgoing(job, outgoing.hops, signing, self._marks)
         return await connection.converse(lesser.envelope, lesser.wire, may_send_dot=lambda: self._lease.holds(job.owner))
 
@@ -371,8 +372,8 @@ class Deliveries:
         message_id = store.ids.message_of(job.claimed.recipient_id)
         async with self._large, self._database.hot() as connection:
             found = await store.messages.load_content(connection, [job.claimed.account_id], [message_id], job.deliverable.purge_on)
-        for _, head, body in found:
-            job.head, job.body = head, body
+        for stored in found:
+            job.head, job.body, job.cut = stored.head, stored.body, cut_content(stored.body, stored.tracking)
         return bool(found)
 
     async def _release(self, job: Job) -> None:

@@ -28,11 +28,13 @@ from app.delivery.connections import Connections
 from app.delivery.deliver import Deliveries
 from app.delivery.lanes import Job
 from app.delivery.lease import Lease
+from app.delivery.outgoing import cut_content
 from app.delivery.placing import Placing
 from app.delivery.route import Router
 from app.delivery.settle import Settler, Verdict
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.mail.tracking import CutBody
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
 
 _PROMOTED_AT_ONCE = 1000
@@ -90,7 +92,7 @@ class Drain:
             take=self._take,
         )
         self._placing = Placing(database, settings, self.lease, wakes, router, self._claims.tell)
-        self._shared: OrderedDict[UUID, tuple[bytes, bytes]] = OrderedDict()
+        self._shared: OrderedDict[UUID, tuple[bytes, bytes, CutBody | None]] = OrderedDict()
         self._shared_bytes = 0
         self._stop = asyncio.Event()
         self._narrow_due: dict[int, float] = {}
@@ -180,8 +182,8 @@ class Drain:
             if deliverable is None:
                 lost.append(row.recipient_id)
                 continue
-            head, body = self._shared.get(store.ids.message_of(row.recipient_id), (None, None))
-            self._deliveries.offer(Job(owner, row, deliverable, head, body))
+            head, body, cut = self._shared.get(store.ids.message_of(row.recipient_id), (None, None, None))
+            self._deliveries.offer(Job(owner, row, deliverable, head, body, cut))
         if lost:
             await store.queue.delete_rows(connection, owner, lost)
             log.rows_without_message(len(lost))
@@ -197,13 +199,15 @@ class Drain:
                 wanted.setdefault(purge_days[row.recipient_id], {})[message_id] = row.account_id
         self._trim_shared()
         for day, accounts in wanted.items():
-            for message_id, head, body in await store.messages.load_content(connection, list(accounts.values()), list(accounts), day):
-                self._shared[message_id] = (head, body)
+            for message_id, head, body, tracking in await store.messages.load_content(
+                connection, list(accounts.values()), list(accounts), day
+            ):
+                self._shared[message_id] = (head, body, cut_content(body, tracking))
                 self._shared_bytes += len(head) + len(body)
 
     def _trim_shared(self) -> None:
         while self._shared_bytes > _SHARED_BYTES:
-            _, (head, body) = self._shared.popitem(last=False)
+            _, (head, body, _cut) = self._shared.popitem(last=False)
             self._shared_bytes -= len(head) + len(body)
 
     # --- the small loops

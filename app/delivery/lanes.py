@@ -14,6 +14,7 @@ from uuid import UUID
 
 from app.delivery.pacing import Pace, Silence
 from app.delivery.providers import Provider
+from app.mail.tracking import CutBody
 from app.store.messages import Deliverable
 from app.store.queue import Claimed
 
@@ -32,6 +33,7 @@ class Job:
     deliverable: Deliverable
     head: bytes | None
     body: bytes | None
+    cut: CutBody | None = None  # the body in pieces, when there is something in it to track
 
     @property
     def held(self) -> tuple[int, UUID]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from app.accounts.domains import Signing
 from app.config import Settings
 from app.delivery.conversation import Hop
@@ -17,8 +19,9 @@ from app.delivery.lanes import Job
 from app.delivery.transport import Connection
 from app.keyring import Keyring
 from app.mail.envelope import Envelope, encode_return_path
-from app.mail.finish import UNSUBSCRIBE, finish
+from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE, finish
 from app.mail.tokens import MAC_PURPOSE, TokenWriter
+from app.mail.tracking import CutBody, cut_body, plan_of_json, splice
 from app.mail.unsubscribe import unsubscribe_fields, unsubscribe_url
 from app.store.ids import milliseconds_of
 
@@ -61,6 +64,21 @@ class Marks:
         return TokenWriter(self.token_key_id, self.token_key, job.claimed.account_id, job.claimed.recipient_id)
 
 
+def body_of(job: Job, signing: Signing, marks: Marks) -> bytes:
+    """The body of this recipient: its own tokens in the links, and its pixel, if the message is tracked."""
+    assert job.body is not None
+    adds = job.deliverable.adds
+    if job.cut is None or not adds & (OPENS | CLICKS):
+        return job.body
+    opens, clicks = bool(adds & OPENS), bool(adds & CLICKS)
+    return splice(job.cut, marks.token_writer(job), marks.link_origin(signing), opens=opens, clicks=clicks)
+
+
+def cut_content(body: bytes, tracking: str | None) -> CutBody | None:
+    """A stored body cut by its stored plan: once for all recipients of a message."""
+    return cut_body(body, plan_of_json(orjson.loads(tracking))) if tracking is not None else None
+
+
 def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks) -> Outgoing:
     """Finish and sign the job's content, which must be loaded."""
     assert job.head is not None and job.body is not None
@@ -68,7 +86,9 @@ def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks)
     added = b""
     if deliverable.adds & UNSUBSCRIBE:
         added = unsubscribe_fields(unsubscribe_url(marks.link_origin(signing), marks.token_writer(job), deliverable.stream))
-    wire = finish(job.head, job.body, added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000)
+    wire = finish(
+        job.head, body_of(job, signing, marks), added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000
+    )
     return_path = encode_return_path(recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
     return Outgoing(job, hops, envelope, wire)

@@ -31,6 +31,8 @@ class EventType(StrEnum):
     CANCELLED = "message.cancelled"  # withdrawn by its account before it was tried
     FAILED = "message.failed"  # could not be rendered or built
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
+    OPENED = "message.opened"  # its pixel was loaded; the facts say whether by a person, as far as one can tell
+    CLICKED = "message.clicked"  # a link of it was followed; likewise
     UNSUBSCRIBED = "message.unsubscribed"  # its reader left a stream (facts: which, and how): no more of it to the address
     RESUBSCRIBED = "message.resubscribed"  # its reader came back to a stream
 

@@ -29,6 +29,8 @@ from app.intake.cancel import Cancellation, cancel
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.jobs import Wakes
 from app.mail.compose import Content, Draft, compose
+from app.mail.finish import CLICKS, OPENS
+from app.mail.tracking import plan_as_json, plan_composed
 from app.mail.unsubscribe import standing_fields
 from app.store.queue import Share
 from app.store.states import RecipientState
@@ -85,6 +87,7 @@ class Intake:
         self._streams = streams
         self._settings = settings
         self._wakes = wakes
+        self._own_urls = (f"{settings.public_url.rstrip('/')}/",)
         self._keys_under_way: set[tuple[int, str]] = set()
         self._content_days: set[Any] = set()
         self._connection: Any = None
@@ -187,7 +190,8 @@ class Intake:
         recipients = admission.admit_recipients(draft, settings.max_recipients)
         message_id = store.ids.new_message_id(now.timestamp())
         rfc_id = f"{message_id.hex}@{domain.name}"
-        content = _compose(draft, rfc_id, times.send_at or now, message_id)
+        adds = admission.choose_adds(stream, draft, submission.track)
+        content = _compose(draft, rfc_id, times.send_at or now, message_id, link_spans=bool(adds & (OPENS | CLICKS)))
         head = content.head + _standing_fields(submission, stream, domain)
         admission.admit_size(len(head) + len(content.body), settings.max_message_bytes)
         kept_days = stream.content_retention_days
@@ -217,8 +221,16 @@ class Intake:
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,
             accepted_facts=accepted_facts(draft.sender.mailbox, draft.subject, len(recipients)),
-            adds=admission.choose_adds(stream, draft, submission.track),
+            adds=adds,
+            tracking=self._plan(content),
         )
+
+    def _plan(self, content: Content) -> str | None:
+        """Where links and pixel go, as it is stored; None when there is no place for either."""
+        if not content.links and content.pixel is None:
+            return None
+        plan = plan_composed(content.body, content.links, content.pixel, own=self._own_urls)
+        return orjson.dumps(plan_as_json(plan)).decode() if plan.slots else None
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
         """One transaction: the group and the beginning of its history. Called by the group commit alone, one group at a time."""
@@ -282,8 +294,8 @@ def _standing_fields(submission: Submission, stream: Stream, domain: SendingDoma
     )
 
 
-def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID) -> Content:
+def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID, *, link_spans: bool) -> Content:
     try:
-        return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes)
+        return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes, link_spans=link_spans)
     except ValueError as error:
         raise InvalidMessage(str(error)) from error

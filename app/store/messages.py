@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import zstandard
@@ -60,6 +61,8 @@ content = Table(
     Column("body", LargeBinary, nullable=False),  # a zstd frame: see pack_body
     # Parts and link spans as offsets into body: finishing splices, it never parses.
     Column("part_map", JSON, nullable=False),
+    # mail.tracking.plan_as_json; None: nothing in it can be tracked, or nobody wants it.
+    Column("tracking", JSON),
     PrimaryKeyConstraint("account_id", "message_id", "purge_on"),
     postgresql_partition_by="RANGE (purge_on)",
 )
@@ -80,6 +83,9 @@ recipients = Table(
     Column("last_reply", Text),
     # It was taken over from a worker that died with it in hand: the receiver may have got it twice (RFC 1047).
     Column("maybe_sent", Boolean, nullable=False, server_default="false"),
+    # First seen by a person, as far as one can tell (feedback.machines).
+    Column("opened_at", DateTime(timezone=True)),
+    Column("clicked_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("account_id", "id"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -197,8 +203,15 @@ def unpack_body(stored: bytes) -> bytes:
     return _unpack.decompress(stored)
 
 
+class StoredContent(NamedTuple):
+    message_id: UUID
+    head: bytes
+    body: bytes
+    tracking: str | None  # JSON text: mail.tracking.plan_as_json
+
+
 _CONTENT = """
-SELECT c.message_id, c.head, c.body
+SELECT c.message_id, c.head, c.body, c.tracking::text
 FROM unnest($1::int[], $2::uuid[]) AS i(account_id, message_id)
 JOIN content c ON c.account_id = i.account_id AND c.message_id = i.message_id AND c.purge_on = $3
 """
@@ -206,10 +219,10 @@ JOIN content c ON c.account_id = i.account_id AND c.message_id = i.message_id AN
 
 async def load_content(
     connection: HotConnection, account_ids: Sequence[int], message_ids: Sequence[UUID], purge_on: date
-) -> list[tuple[UUID, bytes, bytes]]:
-    """(message id, head, body) of messages that are purged on one day; those already purged are left out."""
+) -> list[StoredContent]:
+    """The contents of messages that are purged on one day; those already purged are left out."""
     rows = await connection.fetch(_CONTENT, account_ids, message_ids, purge_on)
-    return [(row[0], row[1], unpack_body(row[2])) for row in rows]
+    return [StoredContent(row[0], row[1], unpack_body(row[2]), row[3]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

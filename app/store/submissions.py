@@ -53,6 +53,7 @@ class NewMessage:
     body_hash: bytes | None
     accepted_facts: str = "{}"  # JSON text: events.record.accepted_facts
     adds: int = 0  # bits of mail.finish
+    tracking: str | None = None  # JSON text: mail.tracking.plan_as_json
 
     @property
     def size_bytes(self) -> int:
@@ -93,9 +94,10 @@ WITH input AS (
            send_at, expires_at, purge_on, size_bytes, adds
     FROM fresh
 ), written_content AS (
-    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map)
-    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json
-    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[]) AS c(id, head, body, part_map) JOIN fresh f ON f.id = c.id
+    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map, tracking)
+    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json, c.tracking::json
+    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[], $27::text[]) AS c(id, head, body, part_map, tracking)
+    JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
     SELECT f.account_id, r.id, r.address, r.kind, f.class, f.size_bytes, f.send_at, s.reason, coalesce(d.site_id, 0) AS site_id,
            CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
@@ -157,5 +159,6 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [r.kind for _, r in recipients],
         [m.accepted_facts for m in group],
         [m.adds for m in group],
+        [m.tracking for m in group],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]
