@@ -209,9 +209,7 @@ ON CONFLICT (endpoint_id, webhook_id) DO NOTHING
 async def find_due_replays(connection: HotConnection, worker_id: int, busy: Sequence[UUID]) -> list[DueReplay]:
     """The oldest running replay of each owned endpoint, but for busy ones."""
     rows = await connection.fetch(_DUE, worker_id, busy)
-    return [
-        DueReplay(row[0], row[1], row[2], row[3], row[4], _set(row[5]), _set(row[6]), Cursor(row[7], row[8]), row[9]) for row in rows
-    ]
+    return [DueReplay(row[0], row[1], row[2], row[3], row[4], _set(row[5]), _set(row[6]), Cursor(row[7], row[8]), row[9]) for row in rows]
 
 
 def _set(names: Sequence[str] | None) -> frozenset[str] | None:
