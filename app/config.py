@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     webhook_allow_private: bool = Field(False, description="Post webhooks to loopback and private addresses. For development and tests.")
     webhook_timeout_seconds: float = Field(15.0, description="How long a webhook receiver may take to answer.")
 
+    webhook_attempt_days: int = Field(30, description="Days for which single posts to webhooks are listed; whole weeks are dropped.")
+    webhook_haste: float = Field(1.0, gt=0, description="Divides every wait of the webhook schedule. Anything but 1 is for tests.")
+
     # --- development
     inbox_smtp_port: int = Field(2526, description="Local inbox: SMTP port.")
     inbox_http_port: int = Field(8026, description="Local inbox: HTTP port.")

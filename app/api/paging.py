@@ -19,6 +19,7 @@ from app.store.suppressions import Place
 _EVENTS = b"e"
 _MESSAGES = b"m"
 _SUPPRESSIONS = b"s"
+_ATTEMPTS = b"a"
 # Ids outside of these years were not made here, and reckoning with their times could overflow.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SANE_MS = range(10**12, 10**14)
@@ -63,6 +64,14 @@ def read_suppression_cursor(text: str | None, name: str) -> Place | None:
     if microseconds // 1000 not in _SANE_MS:
         raise _no_cursor(name)
     return Place(_EPOCH + timedelta(microseconds=microseconds), address, stream)
+
+
+def write_attempt_cursor(last: UUID) -> str:
+    return _write(_ATTEMPTS + last.bytes)
+
+
+def read_attempt_cursor(text: str | None, name: str) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, _ATTEMPTS, 16, name))
 
 
 def bound_of(at: datetime) -> UUID:

@@ -21,6 +21,8 @@ from app.api import (
     streams,
     suppression_files,
     suppressions,
+    webhook_actions,
+    webhook_attempts,
     webhooks,
 )
 from app.api.door import Door, RawRoute
@@ -45,6 +47,7 @@ _BODIES = (
     *suppressions.BODIES,
     *domains.BODIES,
     *webhooks.BODIES,
+    *webhook_actions.BODIES,
 )
 
 _POSTS = (events.EventPost, events.EventBatchPost)
@@ -54,8 +57,19 @@ def mount(app: FastAPI) -> None:
     """Routes, problems, the door and the document."""
     _mount_sending(app)
     # Files before addresses: what follows /v1/suppressions/ is an address otherwise.
-    resources = (message_status, events, streams, suppression_files, suppressions, webhooks, domains, keys)
-    for router in [resource.router for resource in resources]:
+    for resource in (
+        message_status,
+        events,
+        streams,
+        suppression_files,
+        suppressions,
+        webhooks,
+        webhook_actions,
+        webhook_attempts,
+        domains,
+        keys,
+    ):
+        router = resource.router
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Door)
