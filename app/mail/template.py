@@ -215,7 +215,7 @@ def _fault_of(error: Exception, part: Part, variables: Mapping[str, Any], source
         code = "unknown_filter" if isinstance(error, TemplateAssertionError) else "syntax"
         column = _column_of(source or "", error.lineno, error.message or "")
         return Fault(code, _bounded(error.message or ""), part, _shown(error.name or ""), error.lineno, column)
-    name, line = _place_of(error.__traceback__)
+    name, line = place_of(error.__traceback__)
     if isinstance(error, MissingVariable):
         path = (*_path_to(error.holder, variables), error.name)
         return Fault("missing_variable", f"The variable {_dotted(path)} is missing.", part, name, line, variable=path)
@@ -239,7 +239,7 @@ def _words_for(error: Exception) -> tuple[str, str]:
     return "wrong_value", "A value does not fit what the template does with it."
 
 
-def _place_of(trace: TracebackType | None) -> tuple[str, int]:
+def place_of(trace: TracebackType | None) -> tuple[str, int]:
     """The innermost line of a template that a traceback passes."""
     name, line = "", 0
     while trace is not None:

@@ -49,13 +49,14 @@ class _Walk(HTMLParser):
         super().__init__(convert_charrefs=True)
         self._tags = tags
         self._pieces: list[str] = []
-        self._breaks = 2  # line ends that the text ends with
+        self._breaks = 0  # line ends that the text ends with; a source may be a partial in the middle of a line
         self._wanted = 0  # line ends before the next word
         self._space = False
         self._left_out: list[str] = []
         self._links: list[tuple[str, int]] = []
 
     def text(self) -> str:
+        self._flush()
         return "".join(self._pieces)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
