@@ -15,12 +15,14 @@ from fastapi import FastAPI
 from app import public
 from app.accounts.credentials import Authenticator
 from app.accounts.domains import DomainBook
+from app.accounts.templates import TemplateBook
 from app.api.door import Application, House
 from app.api.routes import mount
 from app.config import Settings
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.rendering import Renderer
 from app.store.db import Database
 
 API_VERSION = "1.0.0"
@@ -50,13 +52,18 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     database = Database(settings.database_url)
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
-    intake = Intake(database, domains, settings, wakes)
-    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, intake, wakes)
+    renderer = Renderer(settings.render_processes)
+    templates = TemplateBook(database, renderer)
+    intake = Intake(database, domains, templates, settings, wakes)
+    app.state.house = House(
+        settings, database, keyring, Authenticator(database, keyring), domains, templates, renderer, intake, wakes
+    )
     wakes.start()
     intake.start()
     try:
         yield
     finally:
         await intake.close()
+        renderer.close()
         await wakes.close()
         await database.close()

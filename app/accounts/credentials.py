@@ -39,6 +39,8 @@ SCOPES = {
     "domains:read": "read sending domains and their DNS records",
     "webhooks:read": "read webhook endpoints",
     "webhooks:write": "create, change and delete webhook endpoints",
+    "templates:read": "read and preview templates",
+    "templates:write": "create, change, publish and archive templates",
     "keys:read": "list API keys",
     "keys:write": "create and revoke API keys",
 }

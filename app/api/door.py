@@ -22,12 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import log
 from app.accounts.credentials import Authenticator, Sender
 from app.accounts.domains import DomainBook
+from app.accounts.templates import TemplateBook
 from app.api.problems import answer_error, answer_internal
 from app.config import Settings
 from app.errors import Unauthenticated
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.rendering import Renderer
 from app.store.db import Database
 
 
@@ -40,6 +42,8 @@ class House:
     keyring: Keyring
     authenticator: Authenticator
     domains: DomainBook
+    templates: TemplateBook
+    renderer: Renderer
     intake: Intake
     wakes: Wakes
 
