@@ -17,6 +17,7 @@ from app.store.ids import floor_of, milliseconds_of
 
 _EVENTS = b"e"
 _MESSAGES = b"m"
+_TEMPLATES = b"t"
 # Ids outside of these years were not made here, and reckoning with their times could overflow.
 _SANE_MS = range(10**12, 10**14)
 
@@ -41,6 +42,14 @@ def write_message_cursor(last: UUID) -> str:
 
 def read_message_cursor(text: str | None, name: str) -> UUID | None:
     return None if text is None else UUID(bytes=_read(text, _MESSAGES, 16, name))
+
+
+def write_template_cursor(last: UUID) -> str:
+    return _write(_TEMPLATES + last.bytes)
+
+
+def read_template_cursor(text: str | None, name: str) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, _TEMPLATES, 16, name))
 
 
 def bound_of(at: datetime) -> UUID:

@@ -10,11 +10,11 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import domains, events, keys, message_body, message_status, messages, problems, webhooks
+from app.api import domains, events, keys, message_body, message_status, messages, problems, templates, webhooks
 from app.api.door import Door, RawRoute
 from app.api.openapi import describe, json_body, refusals
 
-_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 503)
+_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -24,7 +24,7 @@ _KEY_PARAMETER = {
 }
 _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
 _REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
-_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES)
+_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES, *templates.BODIES)
 
 _POSTS = (events.EventPost, events.EventBatchPost)
 
@@ -32,7 +32,7 @@ _POSTS = (events.EventPost, events.EventBatchPost)
 def mount(app: FastAPI) -> None:
     """Routes, problems, the door and the document."""
     _mount_sending(app)
-    for router in (message_status.router, events.router, webhooks.router, domains.router, keys.router):
+    for router in (message_status.router, events.router, webhooks.router, templates.router, domains.router, keys.router):
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Door)
