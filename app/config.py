@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(40 * 1024 * 1024, description="Largest request body accepted.")
     max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.")
 
+    render_processes: int = Field(
+        2, description="Limited processes for templates (256 MB each), of each API process; they start when they are first needed."
+    )
+
     metrics_token: str = Field("", description="Who may read /metrics: `Authorization: Bearer <this>`. Empty: this machine only.")
 
     # --- group commit

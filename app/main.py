@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app.accounts.credentials import Authenticator
 from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
+from app.accounts.templates import TemplateBook
 from app.api.door import Application, House
 from app.api.routes import mount
 from app.config import Settings
@@ -23,6 +24,7 @@ from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.public.routes import mount as mount_public
+from app.rendering import Renderer
 from app.resolver import Resolver
 from app.store.db import Database
 
@@ -55,9 +57,24 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     wakes = Wakes(settings.redis_url)
     streams = StreamBook(database)
     resolver = Resolver(settings.dns_servers)
+    renderer = Renderer(settings.render_processes)
+    templates = TemplateBook(database, renderer)
     hits = Hits(database, wakes)
-    intake = Intake(database, domains, streams, settings, wakes)
-    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, streams, intake, wakes, resolver, hits)
+    intake = Intake(database, domains, streams, templates, settings, wakes)
+    app.state.house = House(
+        settings=settings,
+        database=database,
+        keyring=keyring,
+        authenticator=Authenticator(database, keyring),
+        domains=domains,
+        streams=streams,
+        templates=templates,
+        renderer=renderer,
+        intake=intake,
+        wakes=wakes,
+        resolver=resolver,
+        hits=hits,
+    )
     wakes.start()
     intake.start()
     hits.start()
@@ -66,5 +83,6 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     finally:
         await intake.close()
         await hits.close()
+        renderer.close()
         await wakes.close()
         await database.close()

@@ -44,6 +44,8 @@ SCOPES = {
     "suppressions:write": "add, import and lift suppressions",
     "webhooks:read": "read webhook endpoints",
     "webhooks:write": "create, change and delete webhook endpoints",
+    "templates:read": "read and preview templates",
+    "templates:write": "create, change, publish and archive templates",
     "keys:read": "list API keys",
     "keys:write": "create and revoke API keys",
 }

@@ -23,6 +23,7 @@ from app import log
 from app.accounts.credentials import Authenticator, Sender
 from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
+from app.accounts.templates import TemplateBook
 from app.api.problems import answer_error, answer_internal
 from app.config import Settings
 from app.errors import Unauthenticated
@@ -30,6 +31,7 @@ from app.feedback.hits import Hits
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.rendering import Renderer
 from app.resolver import Resolver
 from app.store.db import Database
 
@@ -44,6 +46,8 @@ class House:
     authenticator: Authenticator
     domains: DomainBook
     streams: StreamBook
+    templates: TemplateBook
+    renderer: Renderer
     intake: Intake
     wakes: Wakes
     resolver: Resolver

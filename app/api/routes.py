@@ -21,6 +21,7 @@ from app.api import (
     streams,
     suppression_files,
     suppressions,
+    templates,
     webhook_actions,
     webhook_attempts,
     webhooks,
@@ -28,7 +29,7 @@ from app.api import (
 from app.api.door import Door, RawRoute
 from app.api.openapi import describe, json_body, refusals
 
-_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 503)
+_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -48,6 +49,7 @@ _BODIES = (
     *domains.BODIES,
     *webhooks.BODIES,
     *webhook_actions.BODIES,
+    *templates.BODIES,
 )
 
 _POSTS = (events.EventPost, events.EventBatchPost)
@@ -63,6 +65,7 @@ def mount(app: FastAPI) -> None:
         streams,
         suppression_files,
         suppressions,
+        templates,
         webhooks,
         webhook_actions,
         webhook_attempts,

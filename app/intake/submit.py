@@ -1,6 +1,6 @@
 """submit(): the only way a message enters.
 
-admit → compose → group commit (messages, content, recipients, queue, accepted event) → the caller's yes → wake. The receipt
+admit → render, if a template is named → compose → group commit (messages, content, recipients, queue, accepted event) → the caller's yes → wake. The receipt
 exists only after the commit. A submission with a known idempotency key gets the receipt of the first one, rebuilt from what
 never changes.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,8 +20,9 @@ from app import store
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook, SendingDomain
 from app.accounts.streams import Stream, StreamBook
+from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
+from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
 from app.events.record import accepted_facts
 from app.intake import admission
 from app.intake.admission import Track
@@ -46,7 +47,10 @@ _AS_THE_STREAM = Track()
 
 @dataclass(slots=True)
 class Submission:
-    """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused."""
+    """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused.
+
+    With a `template` the draft has no texts yet, and perhaps no subject: rendering gives them.
+    """
 
     draft: Draft
     stream: str = "transactional"
@@ -57,6 +61,7 @@ class Submission:
     idempotency_key: str | None = None
     body_hash: bytes | None = None
     track: Track = _AS_THE_STREAM
+    template: TemplateUse | None = None
 
 
 @dataclass(slots=True)
@@ -81,10 +86,19 @@ class Receipt:
 class Intake:
     """Owns the group commit of this process."""
 
-    def __init__(self, database: store.db.Database, domains: DomainBook, streams: StreamBook, settings: Settings, wakes: Wakes) -> None:
+    def __init__(
+        self,
+        database: store.db.Database,
+        domains: DomainBook,
+        streams: StreamBook,
+        templates: TemplateBook,
+        settings: Settings,
+        wakes: Wakes,
+    ) -> None:
         self._database = database
         self._domains = domains
         self._streams = streams
+        self._templates = templates
         self._settings = settings
         self._wakes = wakes
         self._own_urls = (f"{settings.public_url.rstrip('/')}/",)
@@ -188,6 +202,8 @@ class Intake:
         stream = await admission.admit_stream(self._streams, sender, submission.stream)
         times = admission.admit_times(settings, stream, submission.send_at, submission.expires_at, now)
         recipients = admission.admit_recipients(draft, settings.max_recipients)
+        if submission.template is not None:
+            draft = await fill_draft(self._templates, sender.account_id, draft, submission.template)
         message_id = store.ids.new_message_id(now.timestamp())
         rfc_id = f"{message_id.hex}@{domain.name}"
         adds = admission.choose_adds(stream, draft, submission.track)
@@ -292,6 +308,19 @@ def _standing_fields(submission: Submission, stream: Stream, domain: SendingDoma
         campaign=submission.tags[0] if submission.tags else "",
         own=submission.draft.headers,
     )
+
+
+async def fill_draft(templates: TemplateBook, account_id: int, draft: Draft, use: TemplateUse) -> Draft:
+    """The draft with the texts of its template; its own subject, if it has one, goes before the template's."""
+    made = await templates.render(account_id, use)
+    subject = draft.subject or made.subject
+    if not subject:
+        detail = "Neither the message nor the template has a subject."
+        raise InvalidMessage(detail, errors=[FieldError("#/subject", "missing", detail)])
+    if made.html is None and made.text is None:
+        detail = "The template has neither html nor text."
+        raise InvalidMessage(detail, errors=[FieldError("#/template", "missing", detail)])
+    return replace(draft, subject=subject, html=made.html, text=made.text)
 
 
 def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID, *, link_spans: bool) -> Content:
