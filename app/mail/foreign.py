@@ -38,7 +38,7 @@ _Element = tuple[bytes, bytes, bool]
 
 
 class Around:
-    """Which elements are open in the HTML around, near enough for markup that is broken already; each name is looked for once in all the text."""
+    """Which elements are open in the HTML around, near enough for broken markup; each name is looked for once in all."""
 
     def __init__(self) -> None:
         self._counted: dict[bytes, tuple[int, int]] = {}
