@@ -23,25 +23,53 @@ _ONLY_HTML = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta nobr ol p pre ruby s "
     b"small span strong strike sub sup table tt u ul var".split()
 )
+# What may be open around: an end tag of one of these ends all that is open within it.
+_AROUND = frozenset(
+    b"a address article b big blockquote button center code dd div dl dt em fieldset figure font footer form header i li main nobr "
+    b"noscript ol pre s section small span strike strong sub sup table tbody td tfoot th thead tr tt u ul".split()
+)
 _OF_FONT = frozenset((b"color", b"face", b"size"))
 _HOLD_HTML = {b"svg": frozenset((b"foreignobject", b"desc", b"title")), b"math": frozenset((b"mi", b"mo", b"mn", b"ms", b"mtext"))}
+
+_DEEPEST = 100  # elements: each end tag looks through them
 
 # An open element: whose it is (b"svg", b"math", b"" for HTML), its name, and whether it holds HTML.
 _Element = tuple[bytes, bytes, bool]
 
 
-def read_foreign(html: bytes, place: int, root: bytes) -> tuple[list[tuple[int, int]], int]:
-    """The attributes [start:end] of every <a> and <area> up to where HTML goes on, and that place. `root`: svg or math, just opened."""
+class Around:
+    """Which elements are open in the HTML around, near enough for broken markup; each name is looked for once in all."""
+
+    def __init__(self) -> None:
+        self._counted: dict[bytes, tuple[int, int]] = {}
+
+    def is_open(self, html: bytes, place: int, name: bytes) -> bool:
+        """Whether more elements of this name begin than end before `place`, which never goes back."""
+        done, depth = self._counted.get(name, (0, 0))
+        tags = re.compile(rb"<(/?)%b(?=[%b/>])" % (name, SPACE), re.IGNORECASE).findall(html, done, place)
+        depth = max(depth + len(tags) - 2 * tags.count(b"/"), 0)
+        self._counted[name] = place, depth
+        return depth > 0
+
+
+def read_foreign(html: bytes, place: int, root: bytes, around: Around) -> tuple[list[tuple[int, int]], int, bool]:
+    """The attributes [start:end] of every <a> and <area> up to where HTML goes on; that place; whether there is any such place.
+
+    `root`: svg or math, just opened. If HTML never goes on, the place is behind the last tag."""
     found: list[tuple[int, int]] = []
     elements: list[_Element] = [(root, root, False)]
+    begin = place
     while elements:
         space, _name, holds_html = elements[-1]
         tag = (_FOREIGN_TAG if space else _HTML_TAG).match(html, place)
         if tag is None:
-            return found, place
+            return found, place, False
         name, place = tag[2].lower(), tag.end()
         if tag[1]:
-            if not _close(elements, name):
+            if space and name in _AROUND and not any(name == element[1] or not element[0] for element in elements):
+                if around.is_open(html, begin, name):
+                    return found, tag.start(1) - 1, True
+            elif not _close(elements, name):
                 break
             continue
         attributes = tag.span(3)
@@ -49,19 +77,21 @@ def read_foreign(html: bytes, place: int, root: bytes) -> tuple[list[tuple[int, 
             _leave_foreign(elements)
             space = b""
             if not elements:
-                return found, tag.start(2) - 1
+                return found, tag.start(2) - 1, True
         if name in (b"a", b"area"):
             found.append(attributes)
         is_html = (not space or holds_html) and not _stays_foreign(elements, name)
         if is_html and name in _TEXTS:
             if (place := text_end(html, place, name)) < 0:
-                return found, len(html)
+                return found, tag.start(2) - 1, False
+        elif len(elements) >= _DEEPEST:
+            continue
         elif is_html and name not in (b"svg", b"math"):
             if name not in _VOID:
                 elements.append((b"", name, False))
         elif not tag[3].endswith(b"/"):
             elements.append(_opened(html, space if not is_html else name, name, attributes))
-    return found, place
+    return found, place, True
 
 
 def _opened(html: bytes, space: bytes, name: bytes, attributes: tuple[int, int]) -> _Element:

@@ -100,6 +100,7 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
         return HtmlLinks((), None)
     text = hide_letters(html, charset)
     spans: list[LinkSpan] = []
+    around = foreign.Around()
     place = 0
     while (tag := _NEXT_TAG.match(text, place)) is not None:
         name = tag[1]
@@ -114,8 +115,10 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
                 spans.append(LinkSpan(start, end, read_attribute(html[start:end].decode("ascii"))))
         elif (name := name.lower()) in (b"svg", b"math"):
             if not tag[3].endswith(b"/"):
-                found, after = foreign.read_foreign(text, after, name)
+                found, after, goes_on = foreign.read_foreign(text, after, name, around)
                 spans += filter(None, (_read_link(html, start, end, charset) for start, end in found))
+                if not goes_on:
+                    return HtmlLinks(tuple(spans), after)
         elif (after := text_end(text, after, name)) < 0:
             return HtmlLinks(tuple(spans), tag.start(1) - 1)  # the rest is text of this element
         place = after

@@ -146,7 +146,7 @@ def _read_reference(found: re.Match[str]) -> str:
 
 
 def _character(digits: str, radix: int) -> str:
-    digits = digits.lstrip("0")
+    digits = digits.lstrip("0") or "0"
     number = int(digits, radix) if len(digits) <= 7 else 0
     if not 0 < number <= 0x10FFFF or 0xD800 <= number <= 0xDFFF:
         return "\ufffd"
