@@ -21,4 +21,6 @@ class Options:
     idle_messages: int = 100
     queue_rows: int = 1_000_000
     queue_settles: int = 200_000
+    webhook_events: int = 10_000  # of a receiver in trouble
+    webhook_haste: float = 60.0
     snapshot_seconds: float = 60.0
