@@ -64,6 +64,6 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await intake.close()
-        renderer.close()
+        await renderer.close()
         await wakes.close()
         await database.close()

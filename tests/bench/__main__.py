@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tests.bench import accept, e2e, idle, longtail, priority, queue_size
+from tests.bench import accept, e2e, idle, longtail, priority, queue_size, templates
 from tests.bench.machine import describe, header_line
 from tests.bench.options import Options
 from tests.bench.report import Report, as_json, as_table, as_text
@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
     "defers": longtail.run_defers,
     "priority": priority.run,
     "queue": queue_size.run,
+    "templates": templates.run,
 }
 
 
