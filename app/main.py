@@ -83,6 +83,6 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     finally:
         await intake.close()
         await hits.close()
-        renderer.close()
+        await renderer.close()
         await wakes.close()
         await database.close()

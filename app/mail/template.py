@@ -197,11 +197,13 @@ def _follow(
 def _write(template: Template, variables: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     room = MOST_OUTPUT
-    for piece in template.root_render_func(template.new_context(dict(variables))):
+    stream: Any = template.root_render_func(template.new_context(dict(variables)))
+    for piece in stream:
         pieces.append(piece)
         room -= len(piece)
         if room < 0:
-            raise TemplateRefusal(f"More than {MOST_OUTPUT} characters come out.")
+            # Raised where the template stands, so that its line is told.
+            stream.throw(TemplateRefusal(f"More than {MOST_OUTPUT} characters come out."))
     return "".join(pieces)
 
 

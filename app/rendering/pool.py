@@ -1,9 +1,10 @@
 """The pool of limited processes: who is rendered when, and what ends a process.
 
 One render of an account at a time, the others of it wait in a short line; the whole line is bounded too, beyond it nothing waits. A
-render that takes WALL_SECONDS is ended by killing its process, which is replaced. An account whose template had to be ended goes to a
-process of its own kind for a while, that all such *suspects* share and that runs at the lowest priority: who writes bombs meets
-others who do, and nobody else waits for them.
+render that takes WALL_SECONDS is ended by killing its process, which is replaced. There are three kinds of processes, so that who writes
+bombs meets others who do, and nobody else waits for them: an account whose template had to be ended is a *suspect* for a while, all
+suspects share one process at the lowest priority; *newcomers*, of whom nothing is known, share another; accounts whose renders
+have ended well so far have the *regular* ones.
 
 Processes are started when they are first needed and kept.
 """
@@ -15,7 +16,7 @@ import contextlib
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,9 +29,13 @@ from app.errors import Throttled, Unavailable
 WALL_SECONDS = 1.7
 START_SECONDS = 20.0
 SUSPECT_SECONDS = 300.0
+# After so many an account is no newcomer.
+_GOOD_ANSWERS = 10
+_REMEMBERED = 10_000
 _MOST_WAITING_OF_ACCOUNT = 100
 _MOST_WAITING = 1_000
-_NICENESS = {"regular": 5, "suspect": 19}
+# How much others go before: who waits for mail to be accepted, goes before all templates.
+_NICENESS = {"regular": 5, "newcomer": 10, "suspect": 19}
 _MOST_ANSWER = 64 * 1024 * 1024
 _ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -57,7 +62,7 @@ class _Child:
             async with asyncio.timeout(START_SECONDS):
                 await child._read()
         except BaseException:
-            child.end()
+            await child.end()
             raise
         return child
 
@@ -84,9 +89,13 @@ class _Child:
         answer: dict[str, Any] = orjson.loads(await self._process.stdout.readexactly(size))
         return answer
 
-    def end(self) -> None:
+    async def end(self) -> None:
+        """Kill it, and wait until the system has it no more."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
 
 
 class _Lane:
@@ -96,6 +105,7 @@ class _Lane:
         self._niceness = _NICENESS[kind]
         self._free = asyncio.Semaphore(number)
         self._idle: list[_Child] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self.children: set[_Child] = set()
 
     async def ask(self, request: bytes) -> dict[str, Any]:
@@ -120,9 +130,16 @@ class _Lane:
         self.children.add(child)
         return child
 
+    async def close(self) -> None:
+        for child in list(self.children):
+            self._drop(child)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
     def _drop(self, child: _Child) -> None:
         self.children.discard(child)
-        child.end()
+        ending = asyncio.create_task(child.end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
 
 class Pool:
@@ -130,7 +147,10 @@ class Pool:
 
     def __init__(self, processes: int) -> None:
         self._regular = _Lane("regular", processes)
+        self._newcomers = _Lane("newcomer", 1)
         self._suspects = _Lane("suspect", 1)
+        self._lanes = (self._regular, self._newcomers, self._suspects)
+        self._good_answers: OrderedDict[int, int] = OrderedDict()
         self._suspect_until: dict[int, float] = {}
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: defaultdict[int, int] = defaultdict(int)
@@ -147,21 +167,30 @@ class Pool:
                 raise
             if answer.get("fault", {}).get("code") in ("too_slow", "too_much"):
                 self._suspect(account_id)
+            else:
+                self._trust(account_id)
             return answer
 
-    def close(self) -> None:
-        for lane in (self._regular, self._suspects):
-            for child in lane.children:
-                child.end()
+    async def close(self) -> None:
+        for lane in self._lanes:
+            await lane.close()
 
     def pids(self) -> list[int]:
         """The processes that are there now."""
-        return [child.pid for lane in (self._regular, self._suspects) for child in lane.children]
+        return [child.pid for lane in self._lanes for child in lane.children]
 
     def _lane_of(self, account_id: int) -> _Lane:
-        return self._suspects if self._suspect_until.get(account_id, 0.0) > time.monotonic() else self._regular
+        if self._suspect_until.get(account_id, 0.0) > time.monotonic():
+            return self._suspects
+        return self._regular if self._good_answers.get(account_id, 0) >= _GOOD_ANSWERS else self._newcomers
+
+    def _trust(self, account_id: int) -> None:
+        self._good_answers[account_id] = self._good_answers.pop(account_id, 0) + 1
+        if len(self._good_answers) > _REMEMBERED:
+            self._good_answers.popitem(last=False)
 
     def _suspect(self, account_id: int) -> None:
+        self._good_answers.pop(account_id, None)
         now = time.monotonic()
         self._suspect_until = {one: until for one, until in self._suspect_until.items() if until > now}
         self._suspect_until[account_id] = now + SUSPECT_SECONDS

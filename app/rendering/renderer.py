@@ -27,8 +27,8 @@ class Renderer:
         # None: met once.
         self._compiled: OrderedDict[Hashable, Compiled | None] = OrderedDict()
 
-    def close(self) -> None:
-        self.pool.close()
+    async def close(self) -> None:
+        await self.pool.close()
 
     async def freeze(self, account_id: int, main: str, sources: Mapping[str, Source]) -> FrozenSet:
         """mail.template.freeze in a limited process: raises TemplateFault and UnknownNames as that does."""
