@@ -142,8 +142,11 @@ def test_links_are_exchanged_wherever_they_lie_in_the_encoding(pieces: list[str]
     came_in = decode(body).decode()
     plan = plan_tracking(body, (Part("1", "text/html", "utf-8", encoding, 0, len(body)),))
     assert untracked(decode(spliced(body, plan, opens=False)).decode()) == marked(came_in, pixel="")
-    shown = decode(spliced(body, plan, clicks=False)).decode()
-    assert PIXEL.sub("", re.sub(r"\s*(<img[^>]*>)\s*", r"\1", shown)).split() == came_in.split() or encoding in ("base64", "8bit")
+    without = re.sub("<img[^>]*>", "", decode(spliced(body, plan, clicks=False)).decode())
+    if encoding in ("quoted-printable", "binary"):
+        assert without == came_in
+    else:  # white space around the pixel fills groups of base64, and ends lines that would be too long
+        assert "".join(without.split()) == "".join(came_in.split())
 
 
 @pytest.mark.parametrize(
