@@ -55,7 +55,7 @@ class Around:
 def read_foreign(html: bytes, place: int, root: bytes, around: Around) -> tuple[list[tuple[int, int]], int, bool]:
     """The attributes [start:end] of every <a> and <area> up to where HTML goes on; that place; whether there is any such place.
 
-    `root`: svg or math, just opened. If HTML never goes on, the place is behind the last tag."""
+    `root`: svg or math, just opened."""
     found: list[tuple[int, int]] = []
     elements: list[_Element] = [(root, root, False)]
     begin = place

@@ -79,7 +79,7 @@ class LinkSpan(NamedTuple):
 
 @dataclass(slots=True)
 class HtmlLinks:
-    """The spans of all web links, in order; and where an open pixel may stand, None if nowhere."""
+    """The spans of all web links, in order; and where, behind them, an open pixel may stand, None if nowhere."""
 
     links: tuple[LinkSpan, ...]
     pixel: int | None
@@ -101,7 +101,7 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
     text = hide_letters(html, charset)
     spans: list[LinkSpan] = []
     around = foreign.Around()
-    place = 0
+    place, element, text_ends = 0, 0, -1
     while (tag := _NEXT_TAG.match(text, place)) is not None:
         name = tag[1]
         after = tag.end()
@@ -112,17 +112,23 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
                     spans.append(span)
             else:
                 start, end = tag.span(2)
-                spans.append(LinkSpan(start, end, read_attribute(html[start:end].decode("ascii"))))
+                value = html[start:end]
+                spans.append(LinkSpan(start, end, read_url(value, charset) if b"&" in value else value.decode("ascii")))
         elif (name := name.lower()) in (b"svg", b"math"):
             if not tag[3].endswith(b"/"):
                 found, after, goes_on = foreign.read_foreign(text, after, name, around)
                 spans += filter(None, (_read_link(html, start, end, charset) for start, end in found))
                 if not goes_on:
-                    return HtmlLinks(tuple(spans), after)
-        elif (after := text_end(text, after, name)) < 0:
-            return HtmlLinks(tuple(spans), tag.start(1) - 1)  # the rest is text of this element
+                    return HtmlLinks(tuple(spans), None if found else tag.start(1) - 1)  # within, a pixel would end it
+        else:
+            element = tag.start(1) - 1
+            if (text_ends := text_end(text, after, name)) < 0:
+                return HtmlLinks(tuple(spans), element)  # the rest is text of this element
+            after = text_ends
         place = after
-    return HtmlLinks(tuple(spans), _pixel_place(text, place))
+    pixel = _pixel_place(text, place)
+    # An end tag that breaks off ends no text.
+    return HtmlLinks(tuple(spans), pixel if pixel != text_ends else element)
 
 
 def _pixel_place(html: bytes, place: int) -> int:
@@ -151,7 +157,7 @@ def _as_link(found: re.Match[bytes], group: int | None, charset: str) -> LinkSpa
 
 def read_url(value: bytes, charset: str) -> str:
     """An attribute's value as a browser takes it for a URL (WHATWG URL §4.4: space around it, tabs and line ends within do not count)."""
-    text = value.decode("ascii") if value.isascii() else decode(value, charset)
+    text = value.decode("ascii") if value.isascii() and b"\x1b" not in value else decode(value, charset)
     text = read_attribute(text.replace("\0", "\ufffd")).strip(_AROUND_URL)
     return text if text.isprintable() else text.translate(_WITHIN_URL)
 
