@@ -34,6 +34,7 @@ _PIXEL = b'<img src="%b%b%b.gif" width="1" height="1" alt="" style="display:bloc
 # Letters that neither a token, nor a base URL, nor the pixel has, and that no encoding changes.
 _HEAD_MARK, _MAC_MARK = b"!", b"*"
 _KEPT_URL = 300  # letters
+_NOTHING, _BREAK = (b"", b"", b"", b""), (b"", b"=\r\n", b"", b"")
 _PLACEHOLDER = re.compile(r"(?:\{\{|\[\[|\*\||%|<%|\$\{)[^%}\]|]*(?:unsub|opt[-_ ]?out|preference)", re.IGNORECASE)
 
 
@@ -195,11 +196,13 @@ def _broken(letters: bytes, place: int) -> bytes:
 def plan_as_json(plan: TrackingPlan) -> list[list[Any]]:
     """Plain lists: start, end, encoding, payload, and what surrounds it as far as there is anything.
 
-    Composed mail has quoted-printable slots with nothing around: all their places in one list, all their payloads in one text.
+    Composed mail has quoted-printable slots with nothing around, but for a soft break behind the pixel, which comes last: all places in one
+    list, all payloads in one text, and whether there is that break.
     """
-    if all(slot.encoding == QUOTED and not any(slot[4:]) for slot in plan.slots):
+    around = [slot[4:] for slot in plan.slots]
+    if around and all(slot.encoding == QUOTED for slot in plan.slots) and around.count(_NOTHING) == len(around) - (around[-1] == _BREAK):
         places = [place for slot in plan.slots for place in slot[:2]]
-        return [places, [b" ".join([slot.payload for slot in plan.slots]).decode("ascii")]]
+        return [places, [b" ".join([slot.payload for slot in plan.slots]).decode("ascii"), around[-1] == _BREAK]]
     written: list[list[Any]] = []
     for slot in plan.slots:
         texts = [octets.decode("latin-1") for octets in slot[3:]]
@@ -211,11 +214,12 @@ def plan_as_json(plan: TrackingPlan) -> list[list[Any]]:
 
 def plan_of_json(written: Sequence[Sequence[Any]]) -> TrackingPlan:
     """What `plan_as_json` wrote."""
-    if len(written) == 2 and len(written[1]) == 1:
-        places, (payloads,) = written
-        return TrackingPlan(
-            tuple(map(Slot, places[::2], places[1::2], repeat(QUOTED), payloads.encode("ascii").split(b" "))) if places else ()
-        )
+    if len(written) == 2 and len(written[1]) == 2:
+        places, (payloads, has_break) = written
+        slots = list(map(Slot, places[::2], places[1::2], repeat(QUOTED), payloads.encode("ascii").split(b" ")))
+        if has_break:
+            slots[-1] = Slot(*slots[-1][:4], *_BREAK)
+        return TrackingPlan(tuple(slots))
     return TrackingPlan(
         tuple(Slot(start, end, encoding, *[text.encode("latin-1") for text in texts]) for start, end, encoding, *texts in written)
     )
