@@ -55,9 +55,7 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     renderer = Renderer(settings.render_processes)
     templates = TemplateBook(database, renderer)
     intake = Intake(database, domains, templates, settings, wakes)
-    app.state.house = House(
-        settings, database, keyring, Authenticator(database, keyring), domains, templates, renderer, intake, wakes
-    )
+    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, templates, renderer, intake, wakes)
     wakes.start()
     intake.start()
     try:

@@ -1,8 +1,8 @@
 """submit(): the only way a message enters.
 
-admit → render, if a template is named → compose → group commit (messages, content, recipients, queue, accepted event) → the caller's yes → wake. The receipt
-exists only after the commit. A submission with a known idempotency key gets the receipt of the first one, rebuilt from what
-never changes.
+admit → render, if a template is named → compose → group commit (messages, content, recipients, queue, accepted event) → the
+caller's yes → wake. The receipt exists only after the commit. A submission with a known idempotency key gets the receipt of the
+first one, rebuilt from what never changes.
 """
 
 from __future__ import annotations
