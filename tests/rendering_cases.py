@@ -52,24 +52,42 @@ BOMBS = (
     Case("indent of many lines by much", "{{ text|replace('a', '\n')|indent(100000000) }}", variables={"text": "a" * 60_000}),
     Case("batch filled up", "{{ [1]|batch(2000000000, 'x')|list|length }}"),
     Case("slice into many", "{{ [1]|slice(2000000000)|list|length }}"),
-    Case("replace that multiplies", "{% set a = text %}" + "{% set a = a|replace('a', text) %}" * 3 + "{{ a|length }}", variables={"text": "a" * 9_000}),
+    Case(
+        "replace that multiplies",
+        "{% set a = text %}" + "{% set a = a|replace('a', text) %}" * 3 + "{{ a|length }}",
+        variables={"text": "a" * 9_000},
+    ),
     Case("join with a long glue", "{{ items|join(text) }}", variables={"items": list(range(9_000)), "text": "x" * 20_000}),
     Case("wordwrap with a long line end", "{{ text|wordwrap(1, true, text) }}", variables={"text": "x" * 30_000}),
     Case("round to far too many places", "{{ 1.5|round(1000000000, 'ceil') }}"),
     Case("a number of many digits", "{{ '9'|replace('9', text)|int * 3 }}", variables={"text": "9" * 60_000}),
-    Case("urlencode of what was encoded", "{% set a = text %}" + "{% set a = a|urlencode %}" * 14 + "{{ a|length }}", variables={"text": "%" * 50_000}),
+    Case(
+        "urlencode of what was encoded",
+        "{% set a = text %}" + "{% set a = a|urlencode %}" * 14 + "{{ a|length }}",
+        variables={"text": "%" * 50_000},
+    ),
     Case("a macro that calls itself", "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}"),
-    Case("a macro that calls itself by many ways", "{% macro m(n) %}{% if n %}" + "{{ m(n - 1) }}" * 10 + "{% endif %}{% endmacro %}{{ m(30) }}"),
+    Case(
+        "a macro that calls itself by many ways",
+        "{% macro m(n) %}{% if n %}" + "{{ m(n - 1) }}" * 10 + "{% endif %}{% endmacro %}{{ m(30) }}",
+    ),
     Case("a loop that calls itself", "{% for x in [[1]] recursive %}{{ loop([x, x]) }}{% endfor %}"),
     Case("an include of itself", '{% include "case" %}'),
     Case("includes in a circle", '{% include "b" %}', {"b": '{% include "c" %}', "c": '{% include "case" %}'}),
     Case("extends in a circle", '{% extends "b" %}', {"b": '{% extends "case" %}'}),
-    Case("a tree of includes", '{% include "l1" %}' * 10, {f"l{n}": f'{{% include "l{n + 1}" %}}' * 10 for n in range(1, 8)} | {"l8": "xxxxxxxxxx"}),
+    Case(
+        "a tree of includes",
+        '{% include "l1" %}' * 10,
+        {f"l{n}": f'{{% include "l{n + 1}" %}}' * 10 for n in range(1, 8)} | {"l8": "xxxxxxxxxx"},
+    ),
     Case("a block that shows itself", "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}"),
     Case("brackets, two thousand deep", "{{ " + "(" * 2_000 + "1" + ")" * 2_000 + " }}"),
     Case("conditions, two thousand deep", "{% if a %}" * 2_000 + "{% endif %}" * 2_000, variables={"a": True}),
     Case("a giant literal", "{{ '" + "a" * 400_000 + "'|upper|lower|title|length }}{{ [" + "1," * 40_000 + "]|length }}"),
-    Case("a style of many rules for many elements", "<style>" + "".join(f"p b:nth-child({n}) ~ i{{top:{n}px}}" for n in range(6_000)) + "</style>" + "<p><b></b><i></i>" * 8_000),
+    Case(
+        "a style of many rules for many elements",
+        "<style>" + "".join(f"p b:nth-child({n}) ~ i{{top:{n}px}}" for n in range(6_000)) + "</style>" + "<p><b></b><i></i>" * 8_000,
+    ),
 )
 
 ESCAPES = (
@@ -82,11 +100,23 @@ ESCAPES = (
         "format strings",
         "{{ '{0.__class__.__init__.__globals__}'.format(order) }}{{ '{a.__class__}'.format_map({'a': 1}) }}",
     ),
-    Case("what Jinja puts around", "{{ cycler.__init__.__globals__.os.environ }}{{ joiner.__init__ }}{{ namespace.__init__ }}{{ lipsum.__globals__ }}"),
-    Case("self, caller, varargs and their insides", "{{ self.__init__.__globals__ }}{% macro m() %}{{ caller.__class__ }}{{ varargs.__class__ }}{% endmacro %}{{ m() }}{{ m.__globals__ }}"),
-    Case("a loop and its insides", "{% for x in [1] %}{{ loop.__class__ }}{{ loop._iterator }}{{ loop['__init__'] }}{{ loop.cycle.__func__ }}{% endfor %}"),
+    Case(
+        "what Jinja puts around",
+        "{{ cycler.__init__.__globals__.os.environ }}{{ joiner.__init__ }}{{ namespace.__init__ }}{{ lipsum.__globals__ }}",
+    ),
+    Case(
+        "self, caller, varargs and their insides",
+        "{{ self.__init__.__globals__ }}{% macro m() %}{{ caller.__class__ }}{{ varargs.__class__ }}"
+        "{% endmacro %}{{ m() }}{{ m.__globals__ }}",
+    ),
+    Case(
+        "a loop and its insides",
+        "{% for x in [1] %}{{ loop.__class__ }}{{ loop._iterator }}{{ loop['__init__'] }}{{ loop.cycle.__func__ }}{% endfor %}",
+    ),
     Case("files of the machine", '{% include "/etc/passwd" %}{% import "../../app/config.py" as c %}{% include "case.html" %}'),
-    Case("letters that look like others", "{{ order.__ｃlass__ }}{{ order['__\\u0063lass__'] }}{{ order.__claſs__ }}{{ order|ａttr('x') }}"),
+    Case(
+        "letters that look like others", "{{ order.__ｃlass__ }}{{ order['__\\u0063lass__'] }}{{ order.__claſs__ }}{{ order|ａttr('x') }}"
+    ),
 )
 
 CASES = BOMBS + ESCAPES

@@ -45,7 +45,6 @@ async def run_case(renderer: Renderer, case: Case, account: int) -> str:
     except UnknownNames as unknown:
         return f"not there: {unknown}"
     except TemplateFault as error:
-        assert error.fault.detail
         return str(error)
     return f"{made.subject}{made.html}{made.text}"
 
@@ -102,7 +101,7 @@ async def test_who_writes_bombs_waits_for_nobody_else_s_process() -> None:
     try:
         bomb = await renderer.freeze(1, "bomb", {"bomb": ENDLESS})
         good = await renderer.freeze(2, "good", {"good": ELSEWHERE})
-        with pytest.raises(TemplateFault, match="second"):
+        with pytest.raises(TemplateFault, match="takes"):
             await fill(renderer, bomb, {}, account=1)
         ended = [asyncio.create_task(fill(renderer, bomb, {}, account=1)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -150,7 +149,7 @@ async def test_what_a_process_may_reach() -> None:
         assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
         assert child.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
         assert {name for name in child.environ() if name.startswith("STAFFETTA")} == set()
-        kinds = {os.readlink(place).partition(":")[0] for place in Path(f"/proc/{pid}/fd").iterdir()}
+        kinds = {str(place.readlink()).partition(":")[0] for place in Path(f"/proc/{pid}/fd").iterdir()}
         assert kinds <= {"pipe", "socket", os.devnull}
         assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     finally:

@@ -162,7 +162,12 @@ async def _load_named(
     if missing or lacking or len(known) + len(found) > _MOST_NAMED:
         name = (missing or lacking or ["…"])[0]
         what = "no html for the part that names it" if name in lacking else "not published in this account"
-        raise TemplateFault(Fault("unknown_template", f"The layout or partial {name[:100]} has {what}." if name in lacking else f"The layout or partial {name[:100]} is {what}."))
+        raise TemplateFault(
+            Fault(
+                "unknown_template",
+                f"The layout or partial {name[:100]} has {what}." if name in lacking else f"The layout or partial {name[:100]} is {what}.",
+            )
+        )
     return found
 
 

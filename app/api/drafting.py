@@ -74,7 +74,7 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     elif body.template is None:
         faults.add(("subject",), "missing", "The field is required.")
     _check_texts(body, faults)
-    template = _read_template(body, faults) if body.template is not None else _refuse_template_fields(body, faults)
+    template = _read_template(body, faults)
     if body.headers:
         for name, value in body.headers.items():
             faults.trap("invalid_header", ("headers", name), check_header, name, value)
@@ -136,7 +136,12 @@ def _check_texts(body: MessageBody, faults: _Faults) -> None:
             faults.add((field,), "invalid_text", _HALF_A_PAIR)
 
 
-def _read_template(body: MessageBody, faults: _Faults) -> TemplateUse:
+def _read_template(body: MessageBody, faults: _Faults) -> TemplateUse | None:
+    if body.template is None:
+        for field in ("template_version", "variables", "locale"):
+            if getattr(body, field) is not None:
+                faults.add((field,), "contradiction", "It needs a template.")
+        return None
     for field in ("html", "text"):
         if getattr(body, field) is not None:
             faults.add((field,), "contradiction", "A message with a template has no html and text of its own.")
@@ -146,13 +151,7 @@ def _read_template(body: MessageBody, faults: _Faults) -> TemplateUse:
     except ValueError as error:
         faults.add(("variables",), *error.args)
         size = 0
-    return TemplateUse(body.template or "", body.template_version, variables, body.locale, size)
-
-
-def _refuse_template_fields(body: MessageBody, faults: _Faults) -> None:
-    for field in ("template_version", "variables", "locale"):
-        if getattr(body, field) is not None:
-            faults.add((field,), "contradiction", "It needs a template.")
+    return TemplateUse(body.template, body.template_version, variables, body.locale, size)
 
 
 def check_variables(variables: dict[str, Any]) -> int:

@@ -230,9 +230,7 @@ async def preview_template(request: Request) -> Response:
     if version is None:
         raise _no_version("#/version")
     try:
-        made = await house.templates.render_version(
-            sender.account_id, version, TemplateUse("", number, body.variables, body.locale, size)
-        )
+        made = await house.templates.render_version(sender.account_id, version, TemplateUse("", number, body.variables, body.locale, size))
     except InvalidMessage as error:
         raise InvalidRequest(error.message, errors=error.errors) from error
     return _answer({"version": number, "subject": made.subject, "html": made.html, "text": made.text}, 200)
@@ -349,7 +347,7 @@ def _check_source(source: Source, defaults: dict[str, Any], faults: list[FieldEr
     if source.html is None and source.text is None:
         faults.append(FieldError("#/html", "missing", "A template has html, text or both."))
     for field, text in written:
-        if "\0" in text or not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        if "\0" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
             faults.append(FieldError(f"#/{field}", "invalid_text", "It contains a NUL character or half of a surrogate pair."))
     if sum(len(text.encode("utf-8", "replace")) for _, text in written) > MOST_SOURCE_BYTES:
         faults.append(FieldError("#/html", "too_long", f"A template has at most {MOST_SOURCE_BYTES} bytes."))
@@ -401,7 +399,9 @@ def _show_source(row: Any) -> dict[str, Any]:
 
 
 def _wrong_name() -> FieldError:
-    return FieldError("#/name", "invalid_name", "A name is lower-case letters, digits, dots, dashes and underscores, beginning with a letter or digit.")
+    return FieldError(
+        "#/name", "invalid_name", "A name is lower-case letters, digits, dots, dashes and underscores, beginning with a letter or digit."
+    )
 
 
 def _no_version(pointer: str) -> InvalidRequest:

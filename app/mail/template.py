@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
-from jinja2 import Template, TemplateAssertionError, TemplateError, TemplateNotFound, TemplateSyntaxError, nodes
-from jinja2.sandbox import SecurityError
+from jinja2 import TemplateAssertionError, TemplateError, TemplateNotFound, TemplateSyntaxError, nodes
+from jinja2.environment import Template
+from jinja2.exceptions import SecurityError
 
 from app.mail.template_css import inline_css
-from app.mail.template_format import DEFAULT_LOCALE, FormatError, formats_of
+from app.mail.template_format import DEFAULT_LOCALE as DEFAULT_LOCALE
+from app.mail.template_format import FormatError, formats_of
 from app.mail.template_proof import Plan, prove
 from app.mail.template_sandbox import MissingVariable, Sandbox, TemplateRefusal
 from app.mail.template_text import derive_text, tidy_text
@@ -115,8 +117,11 @@ class Compiled:
                 raise TemplateFault(_fault_of(error, part, {})) from error
         self.plan: Plan | None = prove(((sandbox, name) for _, sandbox, name in _parts_of(frozen, self._html, self._text)))
 
-    def render(self, variables: Mapping[str, Any], locale: str = DEFAULT_LOCALE) -> Rendered:
-        """Fill it. TemplateFault when a variable is missing or does not fit, or when more than MOST_OUTPUT characters come out."""
+    def render(self, variables: Mapping[str, Any], locale: str = DEFAULT_LOCALE, *, small: bool = False) -> Rendered:
+        """Fill it. TemplateFault when a variable is missing or does not fit, or when more than MOST_OUTPUT characters come out.
+
+        `small`: the plan has said so for these variables, and nobody need watch what comes out.
+        """
         try:
             self._html.formats = self._text.formats = formats_of(locale)
         except FormatError as error:
@@ -124,7 +129,7 @@ class Compiled:
         made: dict[str, str] = {}
         for part, _, template in self._parts:
             try:
-                made[part] = _write(template, variables)
+                made[part] = _write_small(template, variables) if small else _write(template, variables)
             except Exception as error:
                 raise TemplateFault(_fault_of(error, part, variables)) from error
         if self.frozen.derived and "text" in made:
@@ -184,14 +189,23 @@ def _follow(
     except Exception as error:
         raise TemplateFault(_fault_of(error, part, {}, sources[name])) from error
     for node in tree.find_all(_NAMING):
-        written = node.template
+        written = node.template  # type: ignore[attr-defined]
         if not (isinstance(written, nodes.Const) and isinstance(written.value, str)):
-            raise TemplateFault(Fault("dynamic_name", "The name of a layout or partial must be written out.", part, _shown(name), node.lineno))
+            raise TemplateFault(
+                Fault("dynamic_name", "The name of a layout or partial must be written out.", part, _shown(name), node.lineno)
+            )
         if written.value in sources and ":" not in written.value:
             _follow(sandbox, sources, written.value, part, (*path, name), unknown, done)
         else:
             unknown.add(written.value)
     done.add(name)
+
+
+def _write_small(template: Template, variables: Mapping[str, Any]) -> str:
+    written = "".join(template.root_render_func(template.new_context(dict(variables))))
+    if len(written) > MOST_OUTPUT:
+        raise TemplateRefusal(f"More than {MOST_OUTPUT} characters come out.")
+    return written
 
 
 def _write(template: Template, variables: Mapping[str, Any]) -> str:

@@ -173,7 +173,9 @@ def _read_styles(document: str) -> dict[int, str]:
         style = _INLINED_STYLE.search(found[0])
         if style is not None:
             # A declaration whose value is a variable stays in <style>.
-            kept = [one.strip() for one in _split(read_attribute(style[1])) if one.strip() and _EXPRESSION not in one and _STATEMENT not in one]
+            kept = [
+                one.strip() for one in _split(read_attribute(style[1])) if one.strip() and _EXPRESSION not in one and _STATEMENT not in one
+            ]
             if kept:
                 styles[int(found[1])] = "; ".join(kept).replace("&", "&amp;").replace('"', "&quot;").replace("{{", "{ {").replace("\n", " ")
     return styles
@@ -210,7 +212,12 @@ def _splice(source: str, elements: list[_Element], styles: Mapping[int, str]) ->
             given = source[start:end]
             quote = given[0] if given[0] in "\"'" else ""
             inside = given[1:-1] if quote else given
-            pieces += [source[place:start], f'"{style}; ' if quote != "'" else f"'{style.replace(chr(39), '&#39;')}; ", inside, quote or '"']
+            pieces += [
+                source[place:start],
+                f'"{style}; ' if quote != "'" else f"'{style.replace(chr(39), '&#39;')}; ",
+                inside,
+                quote or '"',
+            ]
             place = end
         else:
             pieces += [source[place : element.style[0]], f'"{style}"']

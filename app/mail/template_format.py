@@ -24,6 +24,7 @@ from babel import numbers as babel_numbers
 
 DEFAULT_LOCALE = "en_US"
 _LONGEST_NUMBER = 40
+_HASHED = frozenset((int, float, str, Decimal))
 _MOST_DIGITS = 10
 _LENGTHS = ("short", "medium", "long", "full")
 _LONGEST_PATTERN = 100
@@ -55,13 +56,17 @@ class Formats:
         """An amount with its currency (ISO 4217), in the currency's own number of decimals."""
         if not isinstance(currency, str):
             raise FormatError("The currency is a code of three letters, like EUR.")
-        return _money(self, _read_number(value), currency)
+        if type(value) not in _HASHED:
+            raise FormatError("It is not a number.")
+        return _money(self, value, currency)
 
     def number(self, value: Any, decimals: int | None = None) -> str:
         """A number, with so many decimals, or with those that it has (three at most)."""
         if decimals is not None and not (type(decimals) is int and 0 <= decimals <= _MOST_DIGITS):
             raise FormatError(f"The number of decimals is 0 to {_MOST_DIGITS}.")
-        return _number(self, _read_number(value), decimals)
+        if type(value) not in _HASHED:
+            raise FormatError("It is not a number.")
+        return _number(self, value, decimals)
 
     def date(self, value: Any, form: str = "medium") -> str:
         """A day: `form` is short, medium, long, full, or a pattern of CLDR ("d MMMM")."""
@@ -123,8 +128,9 @@ def _write(number: Decimal, decimals: int, symbols: tuple[str, str]) -> str:
     return written.replace(",", "\0").replace(".", decimal).replace("\0", group)
 
 
-@lru_cache(maxsize=20_000)
-def _number(formats: Formats, number: Decimal, decimals: int | None) -> str:
+@lru_cache(maxsize=20_000, typed=True)
+def _number(formats: Formats, value: Any, decimals: int | None) -> str:
+    number = _read_number(value)
     symbols = formats._symbols
     if symbols is None:
         pattern = None if decimals is None else "#,##0" + ("." + "0" * decimals if decimals else "")
@@ -163,8 +169,9 @@ def _currency_form(locale: Locale, currency: str) -> tuple[str, str, str, str, i
     return forms[0], forms[1], forms[2], forms[3], decimals
 
 
-@lru_cache(maxsize=20_000)
-def _money(formats: Formats, number: Decimal, currency: str) -> str:
+@lru_cache(maxsize=20_000, typed=True)
+def _money(formats: Formats, value: Any, currency: str) -> str:
+    number = _read_number(value)
     symbols = formats._symbols
     try:
         before, after, minus_before, minus_after, decimals = _currency_form(formats.locale, currency)

@@ -34,7 +34,44 @@ _FILTERS = frozenset(
     )
 )
 _TESTS = frozenset(
-    ("defined", "undefined", "none", "true", "false", "string", "number", "mapping", "sequence", "even", "odd", "divisibleby", "eq", "ne", "lt", "le", "gt", "ge")
+    (
+        "defined",
+        "undefined",
+        "none",
+        "true",
+        "false",
+        "string",
+        "number",
+        "mapping",
+        "sequence",
+        "even",
+        "odd",
+        "divisibleby",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+    )
+)
+# Their values are numbers and dates, and short; or they look at no more than whether something is there.
+_OF_SHORT = frozenset(("count", "d", "date", "datetime", "default", "first", "last", "length", "money", "number"))
+_LOOKING_THROUGH = (nodes.Filter, nodes.Compare, nodes.Concat, nodes.Add, nodes.Mul)
+_HARMLESS = (
+    *(
+        nodes.Name,
+        nodes.Getattr,
+        nodes.Getitem,
+        nodes.Compare,
+        nodes.Operand,
+        nodes.And,
+        nodes.Or,
+        nodes.Not,
+        nodes.CondExpr,
+        nodes.Keyword,
+    ),
+    *(nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Concat),
 )
 _GROWTH = 6
 _ROOT = 0
@@ -44,13 +81,18 @@ Path = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class _Loop:
-    """A loop over the list at `path` of the variables (base 0), or of what the loop `base` stands at. `outer`: the loop around it."""
+    """A loop over the list at `path` of the variables (base 0), or of what the loop `base` stands at. `outer`: the loop around it.
+
+    In each turn: operations, `characters` of the template itself, texts that are put out, and values of any kind that are looked through.
+    """
 
     outer: int
     base: int
     path: Path
     operations: int = 0
     characters: int = 0
+    texts: int = 0
+    values: int = 0
 
 
 class Plan:
@@ -63,8 +105,8 @@ class Plan:
         """(operations, characters) that one render takes at most; `size` is that of the variables as JSON."""
         turns = [1]
         stands: list[list[Any]] = [[variables]]
-        operations = self._loops[0].operations
-        characters = self._loops[0].characters
+        first = self._loops[0]
+        operations, characters, texts, values = first.operations, first.characters, first.texts, first.values
         for loop in self._loops[1:]:
             lists = [found for found in (_find(place, loop.path) for place in stands[loop.base]) if found]
             items = [item for one in lists for item in one]
@@ -74,9 +116,15 @@ class Plan:
             stands.append(items)
             operations += number * (loop.operations + 1)
             characters += number * loop.characters
+            texts += number * loop.texts
+            values += number * loop.values
             if operations > MOST_OPERATIONS:
-                break
-        return operations, characters + operations * size * _GROWTH
+                return operations, MOST_CHARACTERS
+        most = characters + (texts + values) * size * _GROWTH
+        if most > MOST_CHARACTERS:
+            # Too coarse: a text that is put out is one of the variables, and no list or object (the sandbox refuses those).
+            most = characters + (texts * min(size, _longest(variables)) + values * size) * _GROWTH
+        return operations, most
 
     def is_small(self, variables: Mapping[str, Any], size: int) -> bool:
         """Whether a render may be done where others wait for it."""
@@ -145,6 +193,7 @@ class _Proof:
                 if isinstance(one, nodes.TemplateData):
                     self.loops[loop].characters += len(one.data)
                 else:
+                    self.loops[loop].texts += 1
                     self._judge(one, loop, depth + 1)
         elif isinstance(node, nodes.If):
             self._judge(node.test, loop, depth + 1)
@@ -180,6 +229,10 @@ class _Proof:
         """An expression: each step of it is an operation."""
         self._count(depth)
         self.loops[loop].operations += 1
+        if isinstance(node, nodes.Filter) and node.name in _OF_SHORT:
+            self.loops[loop].texts += 1
+        elif isinstance(node, _LOOKING_THROUGH):
+            self.loops[loop].values += 1
         if isinstance(node, nodes.Const):
             _check_constant(node.value)
         elif isinstance(node, nodes.Filter):
@@ -193,11 +246,7 @@ class _Proof:
         elif isinstance(node, nodes.List):
             if node.items:
                 raise _Unproven
-        elif not isinstance(
-            node,
-            nodes.Name | nodes.Getattr | nodes.Getitem | nodes.Compare | nodes.Operand | nodes.And | nodes.Or | nodes.Not | nodes.CondExpr
-            | nodes.Add | nodes.Sub | nodes.Mul | nodes.Div | nodes.FloorDiv | nodes.Mod | nodes.Neg | nodes.Pos | nodes.Concat | nodes.Keyword,
-        ):  # fmt: skip
+        elif not isinstance(node, _HARMLESS):
             raise _Unproven
         if isinstance(node, nodes.Getitem) and not isinstance(node.arg, nodes.Const):
             raise _Unproven
@@ -208,6 +257,15 @@ class _Proof:
         self._nodes += 1
         if self._nodes > _MOST_NODES or depth > _DEEPEST:
             raise _Unproven
+
+
+def _longest(value: Any) -> int:
+    """The length of the longest text in there; numbers are shorter than the 40 that is the least."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = len(value) if isinstance(value, str) else 40
+    for one in inner:
+        found = max(found, len(one) if isinstance(one, str) else _longest(one) if isinstance(one, dict | list) else 40)
+    return found
 
 
 def _arguments(node: nodes.Filter) -> Iterable[nodes.Node]:
@@ -256,9 +314,11 @@ def _path_of(node: nodes.Node, scope: Mapping[str, int]) -> tuple[int, Path]:
 def _find(value: Any, path: Path) -> Any:
     """What lies at a path and can be walked; None when nothing does."""
     for step in path:
-        if isinstance(value, dict) and step in value:
+        if isinstance(value, list) and isinstance(step, int):
+            if not -len(value) <= step < len(value):
+                return None
             value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
+        elif isinstance(value, dict) and step in value:
             value = value[step]
         else:
             return None

@@ -10,8 +10,8 @@ A name that is missing is refused when it is used, unless `default` or `is defin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
+import operator
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, NoReturn
 
@@ -32,7 +32,16 @@ _KEPT_FILTERS = (
     *("safe", "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "trim", "truncate", "unique", "upper"),
     *("urlencode", "wordcount", "wordwrap"),
 )
-_NUMBERS = (int, float, Decimal)
+_NUMBERS = frozenset((int, float, bool))
+# No power: two short numbers can make one without end.
+_CALCULATE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
 
 
 class TemplateRefusal(Exception):
@@ -70,7 +79,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, sources: Mapping[str, str], *, html: bool) -> None:
         super().__init__(
-            loader=DictLoader(sources), autoescape=html, undefined=Missing, finalize=_show, cache_size=400, auto_reload=False, trim_blocks=not html
+            loader=DictLoader(sources),
+            autoescape=html,
+            undefined=Missing,
+            finalize=_show,
+            cache_size=400,
+            auto_reload=False,
+            trim_blocks=not html,
         )
         self.globals.clear()
         self.filters = _HTML_FILTERS if html else _TEXT_FILTERS
@@ -111,22 +126,23 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return isinstance(obj.__self__, LoopContext)
         return isinstance(obj, Macro | BlockReference | LoopContext)
 
-    def call(self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  (Jinja's own names)
+    def call(self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: PYI063  (as Jinja declares it)
         if isinstance(__obj, Missing):
             __obj._refuse()
         if not self.is_safe_callable(__obj):
             raise TemplateRefusal("Only macros, blocks and the loop can be called; values have no methods.")
         return super().call(__context, __obj, *args, **kwargs)
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+    def call_binop(self, context: Context, sign: str, left: Any, right: Any) -> Any:
+        calculate = _CALCULATE.get(sign)
+        if calculate is not None and type(left) in _NUMBERS and type(right) in _NUMBERS:
+            return _bounded(calculate(left, right))
         for side in (left, right):
             if isinstance(side, Missing):
                 side._refuse()
-        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+        if sign == "+" and isinstance(left, str) and isinstance(right, str):
             return left + right
-        if operator == "**" or not (isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)):
-            raise TemplateRefusal(f"{operator} is not for these values: numbers can be added, multiplied and divided, texts joined with ~.")
-        return _bounded(super().call_binop(context, operator, left, right))
+        raise TemplateRefusal(f"{sign} is not for these values: numbers can be added, multiplied and divided, texts joined with ~.")
 
 
 def _bounded(number: Any) -> Any:
@@ -146,12 +162,22 @@ def _exports_of(module: Any) -> Any:
     """The names that `import` made visible; no other object of Python has any."""
     if type(module).__name__ != "TemplateModule":
         return ()
-    return {name for name, value in vars(module).items() if not name.startswith("_") and isinstance(value, Macro | str | int | float | list | dict)}
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and isinstance(value, Macro | str | int | float | list | dict)
+    }
 
 
 def _show(value: Any) -> Any:
-    """null is nothing in a mail."""
-    return "" if value is None else value
+    """null is nothing in a mail; an object or a list is nobody's text."""
+    if type(value) is str:
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        raise TemplateRefusal("A list or an object cannot be shown as it is: walk it with a loop, or join it.")
+    return value
 
 
 @pass_context
@@ -188,7 +214,7 @@ def _present(value: Any) -> Any:
 def _safe_as_text(value: Any) -> str:
     """What is said to be HTML becomes text in the text part."""
     text = str(value)
-    return Markup(text).striptags() if "<" in text else text
+    return Markup(text).striptags() if "<" in text else text  # noqa: S704  (its tags are taken away)
 
 
 _HTML_FILTERS: dict[str, Any] = {name: filters.FILTERS[name] for name in _KEPT_FILTERS} | {

@@ -54,9 +54,7 @@ class _Child:
     async def start(cls, niceness: int) -> _Child:
         command = (sys.executable, "-P", "-m", "app.rendering.child", str(niceness))
         environment = {"PYTHONPATH": _ROOT, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", env=environment
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", env=environment)
         child = cls(process)
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -211,4 +209,3 @@ class Pool:
             self._all_waiting -= 1
             if not self._waiting[account_id]:
                 del self._waiting[account_id], self._turns[account_id]
-

@@ -65,7 +65,7 @@ class Renderer:
             compiled = self._meet(version, frozen)
         if compiled is None or compiled.plan is None or not compiled.plan.is_small(variables, size):
             return None
-        return compiled.render(variables, locale)
+        return compiled.render(variables, locale, small=True)
 
     def _meet(self, version: tuple[Hashable, ...], frozen: FrozenSet) -> Compiled | None:
         compiled = Compiled(frozen) if version in self._compiled else None

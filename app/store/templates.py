@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -74,7 +73,9 @@ async def count_templates(connection: AsyncConnection, account_id: int) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def insert_version(connection: AsyncConnection, account_id: int, template_id: UUID, version: NewVersion, *, publish: bool) -> int | None:
+async def insert_version(
+    connection: AsyncConnection, account_id: int, template_id: UUID, version: NewVersion, *, publish: bool
+) -> int | None:
     """The number of the new version; None when there is no such template. The template's row is the lock between two at once."""
     number = templates.c.newest + 1
     values: dict[str, Any] = {"newest": number, "updated_at": func.now()} | ({"published": number} if publish else {})
@@ -117,7 +118,7 @@ async def find_template(connection: AsyncConnection, account_id: int, template_i
     return (await connection.execute(select(templates).where(*_alive(account_id), wanted))).one_or_none()
 
 
-async def list_versions(connection: AsyncConnection, account_id: int, template_id: UUID, limit: int) -> Sequence[Row[Any]]:
+async def list_versions(connection: AsyncConnection, account_id: int, template_id: UUID, limit: int) -> Sequence[Any]:
     """(number, created_at, uses) of the newest versions."""
     columns = (template_versions.c.number, template_versions.c.created_at, template_versions.c.uses)
     query = select(*columns).where(template_versions.c.account_id == account_id, template_versions.c.template_id == template_id)
@@ -132,9 +133,15 @@ async def find_version(connection: AsyncConnection, account_id: int, template_id
     return (await connection.execute(query)).one_or_none()
 
 
-async def find_published(connection: AsyncConnection, account_id: int, names: Sequence[str]) -> Sequence[Row[Any]]:
+async def find_published(connection: AsyncConnection, account_id: int, names: Sequence[str]) -> Sequence[Any]:
     """(name, number, subject, html, text) of the published versions of these templates of the account, as they were written."""
-    columns = (templates.c.name, template_versions.c.number, template_versions.c.subject, template_versions.c.html, template_versions.c.text)
+    columns = (
+        templates.c.name,
+        template_versions.c.number,
+        template_versions.c.subject,
+        template_versions.c.html,
+        template_versions.c.text,
+    )
     query = (
         select(*columns)
         .join(

@@ -26,7 +26,8 @@ FOOTER = f"""<div class="foot"><p>{_WORDS * 8}</p><p>{{{{ shop.name }}}}, {{{{ s
 ORDER = f"""{{% extends "layout" %}}{{% block title %}}Ordine {{{{ order.number }}}}{{% endblock %}}{{% block body %}}
 <h1>Grazie, {{{{ customer.name }}}}!</h1>
 <p>Il tuo ordine <b>{{{{ order.number }}}}</b> del {{{{ order.placed_on|date("long") }}}} è confermato. {_WORDS * 6}</p>
-<table class="items"><tr><th>Articolo</th><th>Codice</th><th class="right">Quantità</th><th class="right">Prezzo</th><th class="right">Totale</th></tr>
+<table class="items"><tr><th>Articolo</th><th>Codice</th>
+<th class="right">Quantità</th><th class="right">Prezzo</th><th class="right">Totale</th></tr>
 {{% for item in order.items %}}<tr><td><a href="{{{{ item.url }}}}">{{{{ item.name }}}}</a></td><td>{{{{ item.sku }}}}</td>
 <td class="right">{{{{ item.quantity }}}}</td><td class="right">{{{{ item.price|money("EUR") }}}}</td>
 <td class="right">{{{{ (item.price * item.quantity)|money("EUR") }}}}</td></tr>
@@ -50,7 +51,13 @@ VARIABLES: dict[str, Any] = {
         "shipping": 4.9,
         "total": 1234.5,
         "items": [
-            {"name": f"Tazza di ceramica «{n}»", "sku": f"TZ-{n:04}", "quantity": n, "price": 19.9 + n, "url": f"https://shop.example.test/p/{n}"}
+            {
+                "name": f"Tazza di ceramica «{n}»",
+                "sku": f"TZ-{n:04}",
+                "quantity": n,
+                "price": 19.9 + n,
+                "url": f"https://shop.example.test/p/{n}",
+            }
             for n in range(1, 11)
         ],
     },
