@@ -1,4 +1,4 @@
-"""The bodies of the templates' resource, and its answers, as types. What they mean for mail is `templates` (this room) and `mail.template`."""
+"""The bodies of /v1/templates and its answers, as types; what they mean for mail is `mail.template`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLE = {
     "html": "<p>Thank you, {{ name|default('dear customer') }}.</p><p>Total: {{ order.total|money('EUR') }}</p>",
     "publish": True,
 }
-VERSION_EXAMPLE = {"subject": "Your order {{ order.number }} is on its way", "publish": True}
+NEXT_EXAMPLE = {"subject": "Your order {{ order.number }} is on its way", "publish": True}
 PREVIEW_EXAMPLE = {"variables": {"order": {"number": "1042", "total": 59.9}}, "locale": "it_IT"}
 
 
