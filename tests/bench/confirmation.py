@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import aiohttp
+
 from app.mail.template import Source
+from tests.house.house import House
+from tests.house.orders import NUMBER
 
 _STYLE = """
 body{margin:0;background:#f4f4f7;font-family:Arial,Helvetica,sans-serif;color:#333} .wrap{width:600px;margin:0 auto;background:#fff}
@@ -36,6 +41,8 @@ ORDER = f"""{{% extends "layout" %}}{{% block title %}}Ordine {{{{ order.number 
 {{% if order.note is defined %}}<p>Nota: {{{{ order.note }}}}</p>{{% endif %}}
 <p><a class="button" href="{{{{ shop.url }}}}/ordini/{{{{ order.number }}}}">Segui il tuo ordine</a></p>{{% endblock %}}"""
 
+_ITEMS = 16
+
 SOURCES = {
     "order": Source("Conferma dell'ordine {{ order.number }}", ORDER, None),
     "layout": Source(None, LAYOUT, None),
@@ -62,3 +69,22 @@ VARIABLES: dict[str, Any] = {
         ],
     },
 }
+
+
+async def store_confirmation(house: House) -> dict[str, Any]:
+    """Store and publish it in the house; what a load must know to ask for it (tests.house.requests). It has 20 links then."""
+    address = f"http://127.0.0.1:{house.api_port}"
+    async with aiohttp.ClientSession(address, headers={"Authorization": f"Bearer {house.token}"}) as client:
+        for name in ("footer", "layout", "order"):
+            source = SOURCES[name]
+            body = {"name": name, "subject": source.subject, "html": source.html, "text": source.text, "publish": True}
+            async with client.post("/v1/templates", json=body) as answer:
+                if answer.status != 201:
+                    raise RuntimeError(f"the template {name} was refused: {await answer.text()}")
+    variables = copy.deepcopy(VARIABLES)
+    order = variables["order"]
+    order["number"] = NUMBER
+    order["items"] = (order["items"] * 2)[:_ITEMS]
+    for place, item in enumerate(order["items"]):
+        order["items"][place] = item | {"url": f"{item['url']}?o={NUMBER}&n={place}"}
+    return {"template": "order", "variables": variables}
