@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 
-from app.mail.markup import ATTRIBUTE, ATTRIBUTES, BOGUS_COMMENT, COMMENT, NO_TAG, SPACE, text_end
+from app.mail.markup import ATTRIBUTE, ATTRIBUTES, BOGUS_COMMENT, COMMENT, NO_TAG, SPACE, repeated, text_end
 
 _TAG = rb"<(/?)([a-zA-Z][^%b/>]*+)(%b)>" % (SPACE, ATTRIBUTES)
-_HTML_TAG = re.compile(rb"(?:[^<]++|%b)*+%b" % (b"|".join((NO_TAG, COMMENT, BOGUS_COMMENT)), _TAG), re.DOTALL)
+_HTML_TAG = re.compile(repeated(rb"[^<]++|%b" % b"|".join((NO_TAG, COMMENT, BOGUS_COMMENT))) + _TAG, re.DOTALL)
 _CDATA = rb"<!\[CDATA\[.*?\]\]>"
 _FOREIGN_TAG = re.compile(
-    rb"(?:[^<]++|%b)*+%b" % (b"|".join((NO_TAG, COMMENT, _CDATA, rb"(?!<!\[CDATA\[)(?:%b)" % BOGUS_COMMENT)), _TAG), re.DOTALL
+    repeated(rb"[^<]++|%b" % b"|".join((NO_TAG, COMMENT, _CDATA, rb"(?!<!\[CDATA\[)(?:%b)" % BOGUS_COMMENT))) + _TAG, re.DOTALL
 )
 _TEXTS = frozenset((b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes", b"plaintext"))
 _VOID = frozenset(b"area base br col embed hr img input link meta source track wbr".split())

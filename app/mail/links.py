@@ -30,6 +30,7 @@ from app.mail.markup import (
     hide_letters,
     read_attribute,
     reads_ascii,
+    repeated,
     text_end,
 )
 
@@ -40,7 +41,7 @@ _SKIPPED = b"|".join(
     (
         rb"""</[a-zA-Z][^>"'=]*+>""",
         # most tags: name="value" and nothing odd; where a quote does not follow a name and "=", the rule after this one decides
-        rb"""<(?!%b)[a-zA-Z][^%b/>]*+(?:[^>"'=]*+(?<=[^%b/"])="[^"]*+")*+[^>"'=]*+>""" % (_MATTERS, SPACE, SPACE),
+        rb"""<(?!%b)[a-zA-Z][^%b/>]*+%b[^>"'=]*+>""" % (_MATTERS, SPACE, repeated(rb"""[^>"'=]*+(?<=[^%b/"])="[^"]*+\"""" % SPACE)),
         rb"</?+(?!(?<=<)%b)[a-zA-Z][^%b/>]*+%b>" % (_MATTERS, SPACE, ATTRIBUTES),
         NO_TAG,
         COMMENT,
@@ -50,12 +51,13 @@ _SKIPPED = b"|".join(
 # What nearly every link is: href first, in double quotes, a web address in ASCII.
 _PLAIN_HREF = rb"""[%b]++[hH][rR][eE][fF]="([hH][tT][tT][pP][sS]?://[!$%%'-.0-;=@-\[\]-~][!#-~]*+)\"""" % SPACE
 _NEXT_TAG = re.compile(
-    rb"(?:[^<]*+(?:%b))*+[^<]*+<(%b)(?=%b)?+(%b)>" % (_SKIPPED, _MATTERS, _PLAIN_HREF, ATTRIBUTES),
+    rb"%b[^<]*+<(%b)(?>(?=%b)?)(%b)>" % (repeated(rb"[^<]*+(?:%b)" % _SKIPPED), _MATTERS, _PLAIN_HREF, ATTRIBUTES),
     re.DOTALL,
 )
-_WHOLE = re.compile(rb"(?:[^<]++|%b)*+" % _SKIPPED, re.DOTALL)
+_WHOLE = re.compile(repeated(rb"[^<]++|%b" % _SKIPPED), re.DOTALL)
 _BODY_END = re.compile(
-    rb"(?:[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b))*+[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (SPACE, _SKIPPED, SPACE), re.DOTALL
+    rb"%b[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (repeated(rb"[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b)" % (SPACE, _SKIPPED)), SPACE),
+    re.DOTALL,
 )
 _WEB = re.compile(r"https?://[^/\\?#\s]", re.IGNORECASE)
 _PLAIN_URL = re.compile(rb"[!-~]*+")
