@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 
-from app.mail.markup import ATTRIBUTE, ATTRIBUTES, BOGUS_COMMENT, COMMENT, NO_TAG, SPACE, text_end
+from app.mail.markup import ATTRIBUTE, ATTRIBUTES, BOGUS_COMMENT, COMMENT, NO_TAG, SPACE, repeated, text_end
 
 _TAG = rb"<(/?)([a-zA-Z][^%b/>]*+)(%b)>" % (SPACE, ATTRIBUTES)
-_HTML_TAG = re.compile(rb"(?:[^<]++|%b)*+%b" % (b"|".join((NO_TAG, COMMENT, BOGUS_COMMENT)), _TAG), re.DOTALL)
+_HTML_TAG = re.compile(repeated(rb"[^<]++|%b" % b"|".join((NO_TAG, COMMENT, BOGUS_COMMENT))) + _TAG, re.DOTALL)
 _CDATA = rb"<!\[CDATA\[.*?\]\]>"
 _FOREIGN_TAG = re.compile(
-    rb"(?:[^<]++|%b)*+%b" % (b"|".join((NO_TAG, COMMENT, _CDATA, rb"(?!<!\[CDATA\[)(?:%b)" % BOGUS_COMMENT)), _TAG), re.DOTALL
+    repeated(rb"[^<]++|%b" % b"|".join((NO_TAG, COMMENT, _CDATA, rb"(?!<!\[CDATA\[)(?:%b)" % BOGUS_COMMENT))) + _TAG, re.DOTALL
 )
 _TEXTS = frozenset((b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes", b"plaintext"))
 _VOID = frozenset(b"area base br col embed hr img input link meta source track wbr".split())
@@ -23,11 +23,9 @@ _ONLY_HTML = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta nobr ol p pre ruby s "
     b"small span strong strike sub sup table tt u ul var".split()
 )
-# What may be open around: an end tag of one of these ends all that is open within it.
-_AROUND = frozenset(
-    b"a address article b big blockquote button center code dd div dl dt em fieldset figure font footer form header i li main nobr "
-    b"noscript ol pre s section small span strike strong sub sup table tbody td tfoot th thead tr tt u ul".split()
-)
+# End tags that end nothing around, or that have rules of their own. All others end what is open within their element.
+_NOT_AROUND = frozenset((b"html", b"head", b"body", b"p", b"br", b"svg", b"math"))
+_MOST_NAMES = 50  # that are looked for in all the text
 _OF_FONT = frozenset((b"color", b"face", b"size"))
 _HOLD_HTML = {b"svg": frozenset((b"foreignobject", b"desc", b"title")), b"math": frozenset((b"mi", b"mo", b"mn", b"ms", b"mtext"))}
 
@@ -45,8 +43,10 @@ class Around:
 
     def is_open(self, html: bytes, place: int, name: bytes) -> bool:
         """Whether more elements of this name begin than end before `place`, which never goes back."""
+        if len(self._counted) >= _MOST_NAMES and name not in self._counted:
+            return False
         done, depth = self._counted.get(name, (0, 0))
-        tags = re.compile(rb"<(/?)%b(?=[%b/>])" % (name, SPACE), re.IGNORECASE).findall(html, done, place)
+        tags = re.compile(rb"<(/?)%b(?=[%b/>])" % (re.escape(name), SPACE), re.IGNORECASE).findall(html, done, place)
         depth = max(depth + len(tags) - 2 * tags.count(b"/"), 0)
         self._counted[name] = place, depth
         return depth > 0
@@ -66,7 +66,7 @@ def read_foreign(html: bytes, place: int, root: bytes, around: Around) -> tuple[
             return found, place, False
         name, place = tag[2].lower(), tag.end()
         if tag[1]:
-            if space and name in _AROUND and not any(name == element[1] or not element[0] for element in elements):
+            if space and name not in _NOT_AROUND and not any(name == element[1] or not element[0] for element in elements):
                 if around.is_open(html, begin, name):
                     return found, tag.start(1) - 1, True
             elif not _close(elements, name):

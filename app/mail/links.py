@@ -30,6 +30,7 @@ from app.mail.markup import (
     hide_letters,
     read_attribute,
     reads_ascii,
+    repeated,
     text_end,
 )
 
@@ -40,7 +41,7 @@ _SKIPPED = b"|".join(
     (
         rb"""</[a-zA-Z][^>"'=]*+>""",
         # most tags: name="value" and nothing odd; where a quote does not follow a name and "=", the rule after this one decides
-        rb"""<(?!%b)[a-zA-Z][^%b/>]*+(?:[^>"'=]*+(?<=[^%b/"])="[^"]*+")*+[^>"'=]*+>""" % (_MATTERS, SPACE, SPACE),
+        rb"""<(?!%b)[a-zA-Z][^%b/>]*+%b[^>"'=]*+>""" % (_MATTERS, SPACE, repeated(rb"""[^>"'=]*+(?<=[^%b/"])="[^"]*+\"""" % SPACE)),
         rb"</?+(?!(?<=<)%b)[a-zA-Z][^%b/>]*+%b>" % (_MATTERS, SPACE, ATTRIBUTES),
         NO_TAG,
         COMMENT,
@@ -50,14 +51,16 @@ _SKIPPED = b"|".join(
 # What nearly every link is: href first, in double quotes, a web address in ASCII.
 _PLAIN_HREF = rb"""[%b]++[hH][rR][eE][fF]="([hH][tT][tT][pP][sS]?://[!$%%'-.0-;=@-\[\]-~][!#-~]*+)\"""" % SPACE
 _NEXT_TAG = re.compile(
-    rb"(?:[^<]*+(?:%b))*+[^<]*+<(%b)(?=%b)?+(%b)>" % (_SKIPPED, _MATTERS, _PLAIN_HREF, ATTRIBUTES),
+    rb"%b[^<]*+<(%b)(?>(?=%b)?)(%b)>" % (repeated(rb"[^<]*+(?:%b)" % _SKIPPED), _MATTERS, _PLAIN_HREF, ATTRIBUTES),
     re.DOTALL,
 )
-_WHOLE = re.compile(rb"(?:[^<]++|%b)*+" % _SKIPPED, re.DOTALL)
+_WHOLE = re.compile(repeated(rb"[^<]++|%b" % _SKIPPED), re.DOTALL)
 _BODY_END = re.compile(
-    rb"(?:[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b))*+[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (SPACE, _SKIPPED, SPACE), re.DOTALL
+    rb"%b[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (repeated(rb"[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b)" % (SPACE, _SKIPPED)), SPACE),
+    re.DOTALL,
 )
 _WEB = re.compile(r"https?://[^/\\?#\s]", re.IGNORECASE)
+_PLAIN_URL = re.compile(rb"[!-~]*+")
 _AROUND_URL = "".join(map(chr, range(0x21)))
 _WITHIN_URL = str.maketrans("", "", "\t\n\r")
 
@@ -106,12 +109,11 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
         name = tag[1]
         after = tag.end()
         if name in _LINKS or name.lower() in _LINKS:
-            start, end = tag.span(3)
-            if tag[2] is None or b"track" in tag[3].lower():
-                if (span := _read_link(html, start, end, charset)) is not None:
+            start, end = tag.span(2)
+            if start < 0 or b"track" in tag[3].lower():
+                if (span := _read_link(html, *tag.span(3), charset)) is not None:
                     spans.append(span)
             else:
-                start, end = tag.span(2)
                 value = html[start:end]
                 spans.append(LinkSpan(start, end, read_url(value, charset) if b"&" in value else value.decode("ascii")))
         elif (name := name.lower()) in (b"svg", b"math"):
@@ -157,6 +159,8 @@ def _as_link(found: re.Match[bytes], group: int | None, charset: str) -> LinkSpa
 
 def read_url(value: bytes, charset: str) -> str:
     """An attribute's value as a browser takes it for a URL (WHATWG URL §4.4: space around it, tabs and line ends within do not count)."""
+    if value.count(b"&") == value.count(b"&amp;") and _PLAIN_URL.fullmatch(value) is not None:  # nearly all are
+        return value.decode("ascii").replace("&amp;", "&")
     text = value.decode("ascii") if value.isascii() and b"\x1b" not in value else decode(value, charset)
     text = read_attribute(text.replace("\0", "\ufffd")).strip(_AROUND_URL)
     return text if text.isprintable() else text.translate(_WITHIN_URL)
