@@ -24,7 +24,7 @@ import orjson
 from app.keyring import Keyring
 from app.mail.tokens import MAC_PURPOSE
 from app.store.ids import parse_public_id
-from tests.bench.odd_drafts import OddDraft, make_draft
+from tests.bench.odd_drafts import TITLE, OddDraft, make_draft
 from tests.bench.odd_reading import Reading, faults_of
 from tests.bench.options import Options
 from tests.bench.report import Report, Row, shown
@@ -55,6 +55,7 @@ class Found:
     equal: int = 0
     links: int = 0
     faults: list[str] = field(default_factory=list)
+    reading: Reading | None = None
 
 
 async def run(house: House, options: Options) -> list[Report]:
@@ -97,13 +98,15 @@ async def send_and_read(house: House, messages: int, seed: int = SEED) -> Found:
         base_url=f"http://127.0.0.1:{house.api_port}", headers={"Authorization": f"Bearer {house.token}"}, timeout=_SECONDS
     )
     async with api:
+        (await api.patch("/v1/streams/bulk", json={"title": TITLE})).raise_for_status()
         numbers = await _post_all(api, found)
         if not await wait_for_dots(house.dots, found.expected, _SECONDS):
             found.faults.append("not every mail has come")
         listed = (await api.get("/v1/domains")).json()["domains"]
     keys = {record["name"]: record["value"] for domain in listed for record in domain["records"] if "_domainkey" in record["name"]}
     found.received = _received(mails, numbers, found)
-    await asyncio.to_thread(_verify_and_read, found, keys, _reading(house))
+    found.reading = _reading(house)
+    await asyncio.to_thread(_verify_and_read, found, keys, found.reading)
     await _verify_again(found, keys)
     return found
 

@@ -14,6 +14,7 @@ from typing import Any
 from tests.bench.odd_html import Link, Pieces, a_page
 from tests.bench.odd_words import SCRIPTS, a_line, a_text, letters
 
+TITLE = "Notizie 漢字 „für“ =?x?= 👩🏽‍🚀, " + "أخبار" * 12  # of the bulk stream
 _NAME_LIMIT = 320
 _SPACES = re.compile("[ \t]+")
 _MAILBOXES = ("ada", "a.b+c", "o'hara", '"two words"', '"a\\"b"', "x" * 64, "!#$%&'*+-/=?^_`{|}~", "1")

@@ -109,7 +109,14 @@ def a_link(draw: random.Random) -> Pieces:
         quote = '"'
     written = _written(draw, url, quote)
     before, after = draw.choice(
-        (("<a href=", ">"), ("<A HREF=", " >"), ("<a\n\tclass='x' href =\n", " target=_blank>"), ("<area shape=rect href=", " />"))
+        (
+            ("<a href=", ">"),
+            ("<A HREF=", " >"),
+            ("<a\n\tclass='x' href =\n", " target=_blank>"),
+            ("<area shape=rect href=", " />"),
+            ("<svg><a href=", "></svg>"),
+            ("<noscript><a href=", ">"),
+        )
     )
     if draw.random() < 0.1:
         before = before.replace("<a ", "<a title='a > b' data-x=\"<a href='https://no.example/'>\" ")

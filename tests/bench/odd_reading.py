@@ -19,7 +19,7 @@ from uuid import UUID
 import idna
 
 from app.mail.tokens import Token, TokenKind, read_token
-from tests.bench.odd_drafts import OddDraft, as_named
+from tests.bench.odd_drafts import TITLE, OddDraft, as_named
 from tests.bench.odd_html import Link, Pieces
 
 _LONGEST_LINE = 998
@@ -86,6 +86,8 @@ def _faults_of_header(mail: Message, draft: OddDraft) -> list[str]:
         faults.append("Bcc")
     if draft.body["stream"] == "bulk" and not (mail["List-Unsubscribe"] and mail["List-Unsubscribe-Post"] and mail["List-Id"]):
         faults.append("no way to leave")
+    if draft.body["stream"] == "bulk" and not (_free_text(mail["List-Id"]) or "").startswith(f"{TITLE} <bulk."):
+        faults.append(f"List-Id {mail['List-Id']!r}")
     return faults
 
 
