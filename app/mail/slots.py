@@ -65,7 +65,7 @@ def open_part(body: bytes, start: int, end: int, encoding: str) -> Opened | None
     if encoding == "quoted-printable":
         return _open_quoted(body, start, end)
     if encoding == "base64":
-        return _open_base64(body, start, end)
+        return _open_grouped(body, start, end)
     if encoding in ("7bit", "8bit", "binary", ""):
         text = body[start:end]
         return Opened(text, lambda targets: _plain_slots(text, start, targets, whole_lines=encoding != "binary"))
@@ -146,7 +146,7 @@ def _open_quoted(body: bytes, start: int, end: int) -> Opened:
     return Opened(b"".join(pieces), find_slots)
 
 
-def _open_base64(body: bytes, start: int, end: int) -> Opened | None:
+def _open_grouped(body: bytes, start: int, end: int) -> Opened | None:
     octets = body[start:end]
     try:
         text = binascii.a2b_base64(octets.translate(None, _NO_LETTERS), strict_mode=True)
