@@ -23,7 +23,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from app.mail.address import Address, format_header
-from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, is_field_name
+from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, has_long_word, is_field_name
 from app.mail.links import LinkSpan, read_links
 from app.mail.transfer import Encoded, encode_octets, encode_text, text_octets
 
@@ -138,8 +138,8 @@ def check_header(name: str, value: str) -> None:
         raise ValueError(f"The header {name} is empty.")
     if not value.isascii() and (lower in _STRUCTURED or lower.startswith("list-")):
         raise ValueError(f"The header {name} may only contain ASCII characters.")
-    if value.isascii() and len(value) > LONGEST_WORD and max(map(len, value.split())) > LONGEST_WORD:
-        raise ValueError(f"The header {name} contains a word of more than {LONGEST_WORD} characters.")
+    if value.isascii() and has_long_word(value.strip(" \t")):
+        raise ValueError(f"The header {name} contains a word of more than {LONGEST_WORD} characters, with the spaces before it.")
 
 
 @lru_cache(maxsize=64)

@@ -76,6 +76,10 @@ def quoted_slot(body: bytes, start: int, end: int, payload: bytes) -> Slot:
     """The slot of quoted-printable octets; where they were set apart (transfer), the soft breaks are there already."""
     before = b"" if start == 0 or body[start - 1] == _LINE_FEED else _SOFT_BREAK
     after = b"" if end == len(body) or body.startswith((_SOFT_BREAK, _LINE_END, b"=\n", b"\n"), end) else _SOFT_BREAK
+    if before and start - body.rfind(b"\n", 0, start) > _LINE + 1:
+        # The line before is full: its last character goes down to a line of its own, lest the break be one octet too many.
+        last = start - (3 if body[start - 3] == _EQUALS else 1)
+        return Slot(last, end, QUOTED, payload, _SOFT_BREAK + body[last:start] + _SOFT_BREAK, after)
     return Slot(start, end, QUOTED, payload, before, after)
 
 

@@ -35,7 +35,10 @@ _PIXEL = b'<img src="%b%b%b.gif" width="1" height="1" alt="" style="display:bloc
 _HEAD_MARK, _MAC_MARK = b"!", b"*"
 _KEPT_URL = 300  # letters
 _NOTHING, _BREAK = (b"", b"", b"", b""), (b"", b"=\r\n", b"", b"")
-_PLACEHOLDER = re.compile(r"(?:\{\{|\[\[|\*\||%|<%|\$\{)[^%}\]|]*(?:unsub|opt[-_ ]?out|preference)", re.IGNORECASE)
+# A "%" opens a placeholder, in itself or as the code of a bracket; the other codes of a URL (%20) open none.
+_PLACEHOLDER = re.compile(
+    r"(?:\{\{|\[\[|\*\||%(?=[57]B|[a-z_]{3}|%)|%(?![0-9a-f]{2})|<%|\$\{)[^%}\]|]*(?:unsub|opt[-_ ]?out|preference)", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tests.bench import accept, behaviours, e2e, idle, longtail, priority, queue_size, templates, webhooks
+from tests.bench import accept, behaviours, e2e, idle, longtail, odd, priority, queue_size, templates, webhooks
 from tests.bench.machine import describe, header_line
 from tests.bench.options import Options
 from tests.bench.report import Report, as_json, as_table, as_text
@@ -33,6 +33,7 @@ SCENARIOS: dict[str, Scenario] = {
     "behaviours": behaviours.run,
     "webhooks": webhooks.run,
     "templates": templates.run,
+    "odd": odd.run,
 }
 
 

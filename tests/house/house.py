@@ -188,11 +188,14 @@ class House:
         script: Mapping[str, Any] | None = None,
         smarthost: bool = True,
         log: Path | None = None,
+        keep: Path | None = None,
         host: str = "127.0.0.1",
     ) -> Child:
         """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX."""
         arguments = ["tests.doubles.sink", "--host", host, "--port", str(self.sink_port), "--log", str(log or self.dots)]
         arguments += ["--delay-ms", str(delay_ms)]
+        if keep is not None:
+            arguments += ["--keep", str(keep)]
         if script is not None:
             path = self.directory / "faults.json"
             path.write_text(json.dumps(script))
