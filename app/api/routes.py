@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import domains, events, keys, message_body, message_status, messages, problems, templates, webhooks
+from app.api import domains, events, keys, message_body, message_status, messages, problems, template_body, templates, webhooks
 from app.api.door import Door, RawRoute
 from app.api.openapi import describe, json_body, refusals
 
@@ -24,7 +24,7 @@ _KEY_PARAMETER = {
 }
 _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
 _REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
-_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES, *templates.BODIES)
+_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES, *template_body.BODIES)
 
 _POSTS = (events.EventPost, events.EventBatchPost)
 

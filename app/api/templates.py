@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
@@ -24,144 +24,46 @@ from app.accounts.templates import TemplateUse, make_version, read_reference
 from app.api.body import read_json
 from app.api.door import RawRoute, allow, find_sender, house_of
 from app.api.drafting import check_variables
-from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
 from app.api.paging import read_template_cursor, write_template_cursor
 from app.api.problems import invalid_fields, refuse_fields
+from app.api.template_body import (
+    EXAMPLE,
+    MOST_SOURCE_BYTES,
+    PREVIEW_EXAMPLE,
+    SHOWN_VERSIONS,
+    PreviewBody,
+    PublishBody,
+    TemplateBody,
+    TemplateDetail,
+    TemplateList,
+    TemplatePreview,
+    TemplateSource,
+    VersionBody,
+    read_new,
+    read_preview,
+    read_publish,
+    read_version,
+)
 from app.errors import Conflict, FieldError, InvalidMessage, InvalidRequest, NotFound
 from app.mail.template import Fault, Source, TemplateFault
 from app.store.ids import new_id, parse_public_id, public_id
 from app.store.templates import NewVersion
 
 MOST_BODY_BYTES = 2 * 1024 * 1024
-MOST_SOURCE_BYTES = 512 * 1024
 MOST_TEMPLATES = 1_000
 MOST_VERSIONS = 10_000
-_SHOWN_VERSIONS = 100
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-EXAMPLE = {
-    "name": "order-confirmation",
-    "subject": "Your order {{ order.number }}",
-    "html": "<p>Thank you, {{ name|default('dear customer') }}.</p><p>Total: {{ order.total|money('EUR') }}</p>",
-    "publish": True,
-}
-PREVIEW_EXAMPLE = {"variables": {"order": {"number": "1042", "total": 59.9}}, "locale": "it_IT"}
-
 router = APIRouter(tags=["templates"])
 Reader = Annotated[Sender, Depends(allow("templates:read"))]
 Writer = Annotated[Sender, Depends(allow("templates:write"))]
-Name = Annotated[str, Field(max_length=100, description="Lower-case letters, digits, `.`, `_` and `-`; unique in the account.")]
-Subject = Annotated[str | None, Field(max_length=10_000, description="The subject; layouts and partials have none.")]
-Html = Annotated[str | None, Field(max_length=MOST_SOURCE_BYTES, description="The HTML part. Rules of <style> are written into it.")]
-Text = Annotated[str | None, Field(max_length=MOST_SOURCE_BYTES, description="The text part; made from the HTML when left out.")]
-Defaults = Annotated[dict[str, Any], Field(description="Variables for messages that do not bring them.", default_factory=dict)]
-Publish = Annotated[bool, Field(description="Let messages use it from now on.")]
-
-
-class TemplateBody(BaseModel):
-    """A template to make, with its first version."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="NewTemplate")
-    name: Name
-    subject: Subject = None
-    html: Html = None
-    text: Text = None
-    defaults: Defaults
-    publish: Publish = False
-
-
-class VersionBody(BaseModel):
-    """A new version. What is left out is as in the last one; null takes it away. Layouts and partials are those published now."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="NewTemplateVersion")
-    subject: Subject = None
-    html: Html = None
-    text: Text = None
-    defaults: Defaults
-    publish: Publish = False
-
-
-class PublishBody(BaseModel):
-    """The version that messages get."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="PublishTemplate")
-    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
-
-
-class PreviewBody(BaseModel):
-    """What to fill the template with."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="PreviewTemplate")
-    version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="The newest one when left out.")] = None
-    variables: Annotated[dict[str, Any], Field(default_factory=dict)]
-    locale: Annotated[str | None, Field(max_length=40)] = None
-
-
-class TemplateVersion(BaseModel):
-    """A version of a template."""
-
-    model_config = ConfigDict(extra="forbid")
-    version: int
-    created_at: DateTime
-    uses: Annotated[dict[str, int], Field(description="The layouts and partials in it, with the version that each has here.")]
-
-
-class TemplateSource(TemplateVersion):
-    """A version, as it was written."""
-
-    subject: str | None
-    html: str | None
-    text: str | None
-    defaults: dict[str, Any]
-
-
-class Template(BaseModel):
-    """A template."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: Annotated[str, Field(pattern="^tpl_[0-9a-f]{32}$")]
-    name: Name
-    published: Annotated[int | None, Field(description="The version that messages get; null: none yet.")]
-    newest: int
-    created_at: DateTime
-    updated_at: DateTime
-
-
-class TemplateDetail(Template):
-    """A template with its newest version and the list of those before it."""
-
-    source: TemplateSource
-    versions: Annotated[list[TemplateVersion], Field(description=f"The newest {_SHOWN_VERSIONS} of them.")]
-
-
-class TemplateList(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    templates: list[Template]
-    next: Annotated[str | None, Field(description="Give it as `cursor` for the next page.")]
-
-
-class TemplatePreview(BaseModel):
-    """What a message would say."""
-
-    model_config = ConfigDict(extra="forbid")
-    version: int
-    subject: str | None
-    html: str | None
-    text: str | None
-
-
-BODIES = (TemplateBody, VersionBody, PublishBody, PreviewBody)
-_read_new = TypeAdapter(TemplateBody).validate_python
-_read_version = TypeAdapter(VersionBody).validate_python
-_read_publish = TypeAdapter(PublishBody).validate_python
-_read_preview = TypeAdapter(PreviewBody).validate_python
 _WRITING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 
 
 async def create_template(request: Request) -> Response:
     """POST /v1/templates."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", _read_new)
+    sender, body = await _read(request, "templates:write", read_new)
     faults = [] if _NAME.fullmatch(body.name) and parse_public_id("tpl", body.name) is None else [_wrong_name()]
     source = _check_source(Source(body.subject, body.html, body.text), body.defaults, faults)
     version = await _freeze(request, sender, body.name, source, body.defaults)
@@ -182,7 +84,7 @@ async def create_template(request: Request) -> Response:
 async def create_version(request: Request) -> Response:
     """POST /v1/templates/{id}/versions."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", _read_version)
+    sender, body = await _read(request, "templates:write", read_version)
     async with house.database.reading() as connection:
         row = await _find(connection, sender, request.path_params["id"])
         last = await store.templates.find_version(connection, sender.account_id, row.id, row.newest)
@@ -205,7 +107,7 @@ async def create_version(request: Request) -> Response:
 async def publish_version(request: Request) -> Response:
     """POST /v1/templates/{id}/publish."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", _read_publish)
+    sender, body = await _read(request, "templates:write", read_publish)
     async with house.database.transaction() as connection:
         row = await _find(connection, sender, request.path_params["id"])
         if not await store.templates.publish_version(connection, sender.account_id, row.id, body.version):
@@ -218,7 +120,7 @@ async def publish_version(request: Request) -> Response:
 async def preview_template(request: Request) -> Response:
     """POST /v1/templates/{id}/preview."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:read", _read_preview)
+    sender, body = await _read(request, "templates:read", read_preview)
     try:
         size = check_variables(body.variables)
     except ValueError as error:
@@ -305,7 +207,16 @@ async def delete_template(request: Request, sender: Writer, id: str) -> Response
 _ID = {"name": "id", "in": "path", "required": True, "description": "`tpl_…`, or its name", "schema": {"type": "string"}}
 for _path, _endpoint, _operation, _summary, _status, _model, _body, _example in (
     ("", create_template, "createTemplate", "Make a template", 201, TemplateDetail, TemplateBody, EXAMPLE),
-    ("/{id}/versions", create_version, "createTemplateVersion", "Make a new version of a template", 201, TemplateDetail, VersionBody, {}),
+    (
+        "/{id}/versions",
+        create_version,
+        "createTemplateVersion",
+        "Make a new version of a template",
+        201,
+        TemplateDetail,
+        VersionBody,
+        {"publish": True},
+    ),
     ("/{id}/publish", publish_version, "publishTemplate", "Publish a version", 200, TemplateDetail, PublishBody, {"version": 2}),
     ("/{id}/preview", preview_template, "previewTemplate", "Fill a template", 200, TemplatePreview, PreviewBody, PREVIEW_EXAMPLE),
 ):
@@ -377,7 +288,7 @@ async def _show_detail(connection: Any, account_id: int, template_id: UUID) -> d
     if row is None:
         raise _not_found()
     source = await store.templates.find_version(connection, account_id, template_id, row.newest)
-    versions = await store.templates.list_versions(connection, account_id, template_id, _SHOWN_VERSIONS)
+    versions = await store.templates.list_versions(connection, account_id, template_id, SHOWN_VERSIONS)
     listed = [{"version": one.number, "created_at": one.created_at, "uses": one.uses} for one in versions]
     return _show(row) | {"source": _show_source(source), "versions": listed}
 

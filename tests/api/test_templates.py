@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.api.templates import TemplateDetail, TemplateList, TemplatePreview, TemplateSource
+from app.api.template_body import TemplateDetail, TemplateList, TemplatePreview, TemplateSource
 
 _numbers = itertools.count(1)
 
