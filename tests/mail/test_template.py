@@ -163,7 +163,7 @@ def test_what_is_proven(html: str) -> None:
         "{% for x in y|list %}{% endfor %}",
         "{{ a|replace('a', 'b') }}",
         "{{ a[b] }}",
-        "{{ " + "a ~ " * 60 + "a }}",
+        "{{ " + "a + " * 60 + "a }}",
         "{{ '" + "a" * 300 + "' }}",
         "{% for x in y recursive %}{% endfor %}",
         "{% for x in y %}{% block b %}{% endblock %}{% endfor %}",

@@ -19,7 +19,7 @@ def inline(html: str, **others: str) -> str:
     ("html", "expected"),
     [
         ("<b class=a>x</b>", '<b style="color: red" class=a>x</b>'),
-        ("<b class='a' style='top:1px'>x</b>", "<b class='a' style=\"color: red; top:1px\">x</b>"),
+        ("<b class='a' style='top:1px'>x</b>", "<b class='a' style=\"color: red; top: 1px\">x</b>"),
         ("<B CLASS='a'  >&nbsp;é</B><br/>", "<B style=\"color: red\" CLASS='a'  >&nbsp;é</B><br/>"),
         ("{% for x in y %}<i class=a>{{ x }}</i>{% endfor %}", '{% for x in y %}<i style="color: red" class=a>{{ x }}</i>{% endfor %}'),
         ("<i class='a' style='top:{{ n }}px'></i>", "<i class='a' style='color: red; top:{{ n }}px'></i>"),
