@@ -123,7 +123,7 @@ async def test_wrong_templates(shop: Any, fields: Any, pointer: str, words: str)
     assert words in error["detail"]
 
 
-@pytest.mark.parametrize("escape", ["\\0", "\\ud800", "\\u2028"])
+@pytest.mark.parametrize("escape", ["\\0", "\\ud800"])
 async def test_escapes_that_no_mail_carries(shop: Any, escape: str) -> None:
     made = await make(shop, subject=f"{{{{ '{escape}' }}}}x", html=f"<p>{{{{ '{escape}' }}}}</p>")
     for _ in range(3):
