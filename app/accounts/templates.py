@@ -112,6 +112,8 @@ class TemplateBook:
             del self._named[asked]
 
     async def _name(self, account_id: int, template: str, number: int | None) -> tuple[UUID, int] | None:
+        if not _may_be_name(template):
+            return None
         try:
             async with self._database.reading() as connection:
                 row = await store.templates.find_template(connection, account_id, *read_reference(template))
@@ -156,18 +158,14 @@ async def _load_named(
     wanted = sorted(names - known.keys())
     # A name that is in the set and still not found lacks the part that asks for it.
     lacking = sorted(names & known.keys())
-    rows = await store.templates.find_published(connection, account_id, wanted[:_MOST_NAMED]) if wanted else ()
+    asked = [one for one in wanted[:_MOST_NAMED] if _may_be_name(one)]
+    rows = await store.templates.find_published(connection, account_id, asked) if asked else ()
     found = {row.name: (row.number, Source(None, row.html, row.text)) for row in rows}
     missing = [one for one in wanted if one not in found]
     if missing or lacking or len(known) + len(found) > _MOST_NAMED:
         name = (missing or lacking or ["…"])[0]
-        what = "no html for the part that names it" if name in lacking else "not published in this account"
-        raise TemplateFault(
-            Fault(
-                "unknown_template",
-                f"The layout or partial {name[:100]} has {what}." if name in lacking else f"The layout or partial {name[:100]} is {what}.",
-            )
-        )
+        lack = "has not the part that names it" if name in lacking else "is not published in this account"
+        raise TemplateFault(Fault("unknown_template", f"The layout or partial {_plain(name)} {lack}."))
     return found
 
 
@@ -177,12 +175,34 @@ def read_reference(template: str) -> tuple[UUID | None, str | None]:
     return (some_id, None) if some_id is not None else (None, template)
 
 
+def _plain(name: str) -> str:
+    return name[:100] if _may_be_name(name) else "of that name"
+
+
+def _may_be_name(template: str) -> bool:
+    """Whether it can be asked for at all: what a string of a template or a body can hold, a column may not."""
+    return template.isascii() and template.isprintable()
+
+
 def _check_rendered(made: Rendered) -> None:
-    """What variables may have brought in and no mail carries."""
+    """What variables, or escapes in a template's strings, may have brought in and no mail carries."""
     try:
         check_text(made.subject or "", "subject")
+        for part in (made.html, made.text):
+            if part is not None and ("\0" in part or not _is_encodable(part)):
+                raise ValueError("The text contains NUL or half of a surrogate pair.")
     except ValueError as error:
         raise InvalidMessage(str(error), errors=[FieldError("#/variables", "invalid_text", str(error))]) from error
+
+
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _field_of_use(fault: Fault) -> FieldError:

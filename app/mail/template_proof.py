@@ -232,7 +232,8 @@ class _Proof:
         if isinstance(node, nodes.Filter) and node.name in _OF_SHORT:
             self.loops[loop].texts += 1
         elif isinstance(node, _LOOKING_THROUGH):
-            self.loops[loop].values += 1
+            # Of several values in one: what is joined is as long as all of them.
+            self.loops[loop].values += max(1, sum(1 for _ in node.find_all((nodes.Name, nodes.Const))))
         if isinstance(node, nodes.Const):
             _check_constant(node.value)
         elif isinstance(node, nodes.Filter):

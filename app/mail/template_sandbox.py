@@ -16,9 +16,12 @@ from types import MethodType
 from typing import Any, NoReturn
 
 from jinja2 import DictLoader, StrictUndefined, Undefined, filters, pass_context
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.nodes import Expr
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, TemplateReference
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from markupsafe import _escape_inner as _escape  # type: ignore[attr-defined]  # escape() without its Markup, which nobody here asks for
 
 from app.mail.template_format import DEFAULT_LOCALE, Formats, formats_of
 
@@ -72,9 +75,30 @@ class Missing(StrictUndefined):
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
 
 
+class _Writer(CodeGenerator):
+    """Puts values out by one call of ours, instead of finalize and escape around each other: half of what an output costs."""
+
+    def _output_child_pre(self, node: Expr, frame: Frame, finalize: Any) -> None:
+        if self._is_plain(frame):
+            self.write("environment.put_out(")
+        else:
+            super()._output_child_pre(node, frame, finalize)
+
+    def _output_child_post(self, node: Expr, frame: Frame, finalize: Any) -> None:
+        if self._is_plain(frame):
+            self.write(")")
+        else:
+            super()._output_child_post(node, frame, finalize)
+
+    def _is_plain(self, frame: Frame) -> bool:
+        """Whether nothing around says that here is escaped otherwise."""
+        return not frame.eval_ctx.volatile and frame.eval_ctx.autoescape == self.environment.autoescape
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """One set of sources that may name each other. `formats` is of the mail that is being rendered."""
 
+    code_generator_class = _Writer
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
     def __init__(self, sources: Mapping[str, str], *, html: bool) -> None:
@@ -90,6 +114,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals.clear()
         self.filters = _HTML_FILTERS if html else _TEXT_FILTERS
         self.formats: Formats = formats_of(DEFAULT_LOCALE)
+        self.put_out = _put_out_html if html else _put_out_text
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`."""
@@ -133,7 +158,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateRefusal("Only macros, blocks and the loop can be called; values have no methods.")
         return super().call(__context, __obj, *args, **kwargs)
 
-    def call_binop(self, context: Context, sign: str, left: Any, right: Any) -> Any:  # noqa: ARG002  (the signature is Jinja's)
+    def call_binop(self, context: Context, sign: str, left: Any, right: Any) -> Any:  # noqa: ARG002  (as Jinja calls it)
         calculate = _CALCULATE.get(sign)
         if calculate is not None and type(left) in _NUMBERS and type(right) in _NUMBERS:
             return _bounded(calculate(left, right))
@@ -167,6 +192,17 @@ def _exports_of(module: Any) -> Any:
         for name, value in vars(module).items()
         if not name.startswith("_") and isinstance(value, Macro | str | int | float | list | dict)
     }
+
+
+def _put_out_html(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        return _escape(value)
+    return value if kind is Markup else str(escape(_show(value)))
+
+
+def _put_out_text(value: Any) -> str:
+    return value if type(value) is str else str(_show(value))
 
 
 def _show(value: Any) -> Any:

@@ -147,7 +147,10 @@ def _read(requests: Any) -> Any:
 
 
 def _write(answers: Any, answer: dict[str, Any]) -> None:
-    octets = orjson.dumps(answer)
+    try:
+        octets = orjson.dumps(answer)
+    except TypeError:  # half of a surrogate pair, from an escape in a string of the template
+        octets = orjson.dumps({"fault": asdict(Fault("not_allowed", "It contains half of a surrogate pair."))})
     answers.write(len(octets).to_bytes(4, "big") + octets)
     answers.flush()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.api.templates import TemplateDetail, TemplateList, TemplatePreview, TemplateSource
+from app.api.template_body import TemplateDetail, TemplateList, TemplatePreview, TemplateSource
 
 _numbers = itertools.count(1)
 
@@ -104,6 +104,8 @@ async def test_wrong_variables(shop: Any, variables: Any, pointer: str, code: st
         ({"subject": "{% for %}"}, "#/subject", "line 1"),
         ({"html": '{% include "not-there" %}'}, "#/html", "not-there"),
         ({"html": "{% include a %}"}, "#/html", "written out"),
+        ({"html": '{% include "\\0" %}'}, "#/html", "not published"),
+        ({"html": '{% include "\\ud800" %}'}, "#/html", "surrogate"),
         ({"html": None}, "#/html", "html, text"),
         ({"html": "a\0"}, "#/html", "NUL"),
         ({"name": "Big"}, "#/name", "lower-case"),
@@ -119,6 +121,15 @@ async def test_wrong_templates(shop: Any, fields: Any, pointer: str, words: str)
     (error,) = answer.json()["errors"]
     assert error["pointer"] == pointer
     assert words in error["detail"]
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\ud800"])
+async def test_escapes_that_no_mail_carries(shop: Any, escape: str) -> None:
+    made = await make(shop, subject=f"{{{{ '{escape}' }}}}x", html=f"<p>{{{{ '{escape}' }}}}</p>")
+    for _ in range(3):
+        answer = await shop.client.post("/v1/messages", json=of_template(shop, made["id"], variables={}))
+        assert answer.status_code == 422, answer.text
+        assert (await preview(shop, made["id"], {})).status_code == 422
 
 
 async def test_a_name_is_one_template_s(shop: Any, rival: Any) -> None:
@@ -208,6 +219,9 @@ async def test_each_item_of_a_batch_has_its_own_variables(shop: Any) -> None:
         ({"locale": "xx_YY"}, "#/locale"),
         ({"variables": []}, "#/variables"),
         ({"template": "nobody"}, "#/template"),
+        ({"template": "\0"}, "#/template"),
+        ({"template": "é"}, "#/template"),
+        ({"locale": "\0"}, "#/locale"),
         ({"template_version": 0}, "#/template_version"),
     ],
 )
