@@ -67,7 +67,7 @@ _WRITING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 async def create_template(request: Request) -> Response:
     """POST /v1/templates."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", read_new)
+    sender, body = await _read(request, "templates:write", _read_new)
     faults = [] if _NAME.fullmatch(body.name) and parse_public_id("tpl", body.name) is None else [_wrong_name()]
     source = _check_source(Source(body.subject, body.html, body.text), body.defaults, faults)
     version = await _freeze(request, sender, body.name, source, body.defaults)
@@ -88,7 +88,7 @@ async def create_template(request: Request) -> Response:
 async def create_version(request: Request) -> Response:
     """POST /v1/templates/{id}/versions."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", read_version)
+    sender, body = await _read(request, "templates:write", _read_version)
     async with house.database.reading() as connection:
         row = await _find(connection, sender, request.path_params["id"])
         last = await store.templates.find_version(connection, sender.account_id, row.id, row.newest)
@@ -111,7 +111,7 @@ async def create_version(request: Request) -> Response:
 async def publish_version(request: Request) -> Response:
     """POST /v1/templates/{id}/publish."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", read_publish)
+    sender, body = await _read(request, "templates:write", _read_publish)
     async with house.database.transaction() as connection:
         row = await _find(connection, sender, request.path_params["id"])
         if not await store.templates.publish_version(connection, sender.account_id, row.id, body.version):
@@ -124,7 +124,7 @@ async def publish_version(request: Request) -> Response:
 async def preview_template(request: Request) -> Response:
     """POST /v1/templates/{id}/preview."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:read", read_preview)
+    sender, body = await _read(request, "templates:read", _read_preview)
     try:
         size = check_variables(body.variables)
     except ValueError as error:
