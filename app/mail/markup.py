@@ -10,15 +10,18 @@ import codecs
 import re
 from functools import lru_cache
 from html.entities import html5
+from typing import AnyStr
 
 
-def repeated(expression: bytes) -> bytes:
+def repeated(expression: AnyStr) -> AnyStr:
     """An expression for `expression` as often as it comes, nothing of it ever given back.
 
     "(?:…)*+" says the same, but Python before 3.11.5 reads it wrongly where there are choices within (CPython issue 106052).
     "(?>(?:…)*)" is read rightly and keeps a place for every turn until it ends, 150 octets for each octet that is read;
     groups within a group keep that small.
     """
+    if isinstance(expression, str):
+        return f"(?>(?:(?>(?:{expression}){{1,500}}))*)"
     return rb"(?>(?:(?>(?:%b){1,500}))*)" % expression
 
 

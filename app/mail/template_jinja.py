@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 
-_STRINGS = r"""(?:"(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+')"""
+from app.mail.markup import repeated
+
+_STRINGS = '(?:"' + repeated(r'\\.|[^"\\]') + "\"|'" + repeated(r"\\.|[^'\\]") + "')"
 # An expression or a statement ends at the first closing mark that is not inside a string; a comment at its own mark.
 TAG = re.compile(
-    rf"\{{\{{(?:{_STRINGS}|(?!\}}\}}).)*+\}}\}}|\{{%(?:{_STRINGS}|(?!%\}}).)*+%\}}|\{{#(?:(?!#\}}).)*+#\}}",
+    "|".join(
+        (
+            r"\{\{" + repeated(_STRINGS + r"|(?!\}\}).") + r"\}\}",
+            r"\{%" + repeated(_STRINGS + r"|(?!%\}).") + r"%\}",
+            r"\{#" + repeated(r"(?!#\}).") + r"#\}",
+        )
+    ),
     re.DOTALL,
 )
 _STATEMENT = re.compile(r"""\{%[-+]?\s*(\w+)\s*(?:["']([^"']*)["']|(\w+))?""")

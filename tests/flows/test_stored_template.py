@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes, policy
 
 import dkim
@@ -9,6 +10,8 @@ import dkim
 from tests.bench.confirmation import SOURCES, VARIABLES
 from tests.flows.conftest import DOMAIN, House
 from tests.flows.test_order_confirmation import dkim_key
+
+_TOKEN = re.compile(r"(?<=/[co]/)[\w-]+")  # each recipient has his own
 
 
 async def store_confirmation(house: House) -> None:
@@ -42,7 +45,7 @@ async def test_it_reads_as_an_italian_expects(house: House) -> None:
         assert "Tazza di ceramica «3» (https://shop.example.test/p/3) TZ-0003 3 22,90\xa0€ 68,70\xa0€\n" in text.replace("\r\n", "\n")
         assert "Il tuo ordine è confermato" not in text  # the preheader is for the list of mails alone
         assert "{{" not in html + text
-        read.append((html, text))
+        read.append((_TOKEN.sub("", html), text))
     assert read[0] == read[1] == read[2]
 
 
