@@ -54,12 +54,12 @@ queue = Table(
         "class",
         "account_id",
         "due_at",
-        postgresql_where=text("ready AND owner IS NULL"),
+        postgresql_where=text("ready"),
     ),
     Index("ix_queue_due", "due_at", postgresql_where=text("NOT ready")),
     # Short lives, many dead rows: vacuum by count, without the pauses meant for large cold tables.
     postgresql_with={
-        "fillfactor": "70",
+        "fillfactor": "50",
         "autovacuum_vacuum_scale_factor": "0",
         "autovacuum_vacuum_threshold": "20000",
         "autovacuum_vacuum_insert_scale_factor": "0",
