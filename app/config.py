@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(40 * 1024 * 1024, description="Largest request body accepted.")
     max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.")
 
+    render_processes: int = Field(
+        2, description="Limited processes for templates (256 MB each), of each API process; they start when they are first needed."
+    )
+
     metrics_token: str = Field("", description="Who may read /metrics: `Authorization: Bearer <this>`. Empty: this machine only.")
 
     # --- group commit
@@ -55,7 +59,13 @@ class Settings(BaseSettings):
     allow_private_next_hops: bool = Field(
         False, description="Deliver to loopback and private addresses found by MX. For development and tests."
     )
-    connections_per_site: int = Field(20, description="Most connections to one receiving site.")
+    connections_per_site: int = Field(20, description="Most connections to one receiving site, unless the providers' file says otherwise.")
+    providers_file: Path | None = Field(
+        None, description="A TOML file of limits and TLS rules by receiving site, over those that come with the release."
+    )
+    smtp_patience: float = Field(
+        1.0, description="Times RFC 5321's time limits: how long receiving servers may take. Anything but 1 is for tests.", gt=0
+    )
     connection_idle_seconds: float = Field(
         15.0, description="How long an idle connection to a receiving server is kept for the next message."
     )
@@ -83,6 +93,9 @@ class Settings(BaseSettings):
     # --- webhooks
     webhook_allow_private: bool = Field(False, description="Post webhooks to loopback and private addresses. For development and tests.")
     webhook_timeout_seconds: float = Field(15.0, description="How long a webhook receiver may take to answer.")
+
+    webhook_attempt_days: int = Field(30, description="Days for which single posts to webhooks are listed; whole weeks are dropped.")
+    webhook_haste: float = Field(1.0, gt=0, description="Divides every wait of the webhook schedule. Anything but 1 is for tests.")
 
     # --- development
     inbox_smtp_port: int = Field(2526, description="Local inbox: SMTP port.")

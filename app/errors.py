@@ -19,8 +19,9 @@ an exception: it is a value (mail.reply.Reply, delivery.retry.Outcome).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,15 @@ class FieldError:
     pointer: str
     code: str
     detail: str
+
+
+def pointer_to(path: Iterable[str | int]) -> str:
+    """A JSON Pointer as URI fragment. Steps can be keys of the client's making: bounded, and escaped to ASCII."""
+    steps = []
+    for step in path:
+        text = str(step)[:64].replace("~", "~0").replace("/", "~1")
+        steps.append(quote(text, safe="~!$&'()*+,;=:@", errors="replace"))
+    return "#" + "".join(f"/{step}" for step in steps)
 
 
 class RelayError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -111,3 +112,24 @@ class Wakes:
         if not self.reachable:
             log.wakes_back()
         self.reachable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Waker:
+    """Valkey as it says it is. `most_bytes` is 0 when nothing bounds its memory."""
+
+    version: str
+    most_bytes: int
+    policy: str  # what it does at the bound
+
+
+async def ask_waker(redis_url: str) -> Waker:
+    """What Valkey says about itself; OSError when it is away."""
+    asked: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=2)
+    try:
+        said = await asked.info()
+    except _GONE as error:
+        raise OSError(str(error)) from error
+    finally:
+        await asked.aclose()
+    return Waker(said.get("valkey_version") or said["redis_version"], int(said["maxmemory"]), said["maxmemory_policy"])

@@ -8,7 +8,8 @@ Sealed values are AES-256-GCM with the account and the purpose as associated dat
 used for another purpose, does not open.
 
 The file is JSON, readable by its owner alone, replaced atomically. Losing it means new DKIM keys, API keys and webhook
-secrets for everybody; it belongs into the backup, but not beside the database's.
+secrets for everybody; it belongs into the backup, but not beside the database's. `backup` gives it sealed by a passphrase (scrypt,
+RFC 7914), so that it may lie anywhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,12 +28,20 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _FORM = 1  # first byte of a sealed value: how the rest is to be read
 _HEAD_BYTES = 1 + 4 + _NONCE_BYTES
+_LOOK_AGAIN_SECONDS = 1.0
+_BACKUP_FORM = "staffetta keyring backup 1"
+_SCRYPT = {"n": 2**17, "r": 8, "p": 1}  # 128 MB and a third of a second per guess
+LEAST_PASSPHRASE = 12
 _LARGEST_ID = 2**31 - 1  # key ids are stored in PostgreSQL integers
+
+
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, binascii.Error)
 
 
 class KeyringError(Exception):
@@ -47,6 +57,7 @@ class Keyring:
         self._keys = keys
         self._derived: dict[tuple[int, str], bytes] = {}
         self._ciphers: dict[int, AESGCM] = {}
+        self._look_again_at = 0.0
 
     @classmethod
     def load(cls, path: Path) -> Keyring:
@@ -72,6 +83,23 @@ class Keyring:
                     raise
         return cls.load(path)
 
+    def backup(self, passphrase: str) -> bytes:
+        """The whole keyring sealed by a passphrase: a JSON document that `restore` opens. KeyringError for a short passphrase."""
+        if len(passphrase) < LEAST_PASSPHRASE:
+            raise KeyringError(f"a passphrase has at least {LEAST_PASSPHRASE} characters")
+        salt, nonce = os.urandom(16), os.urandom(_NONCE_BYTES)
+        plain = json.dumps({"current": self.current_id, "keys": _entries(self._keys)}).encode()
+        sealed = AESGCM(_passphrase_key(passphrase, salt)).encrypt(nonce, plain, _BACKUP_FORM.encode())
+        parts = {name: base64.b64encode(part).decode() for name, part in (("salt", salt), ("nonce", nonce), ("sealed", sealed))}
+        return (json.dumps({"form": _BACKUP_FORM, **parts}, indent=1) + "\n").encode()
+
+    @classmethod
+    def restore(cls, path: Path, backup: bytes, passphrase: str) -> Keyring:
+        """The keyring of a backup, written to `path`. KeyringError when there is one already, or for a wrong passphrase or file."""
+        keys, current_id = _open_backup(backup, passphrase)
+        _write(path, keys, current_id, replace=False)
+        return cls(path, keys, current_id)
+
     @property
     def ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._keys))
@@ -88,6 +116,19 @@ class Keyring:
     def mac_key(self, purpose: str, key_id: int | None = None) -> bytes:
         """256 bits for MACs of one purpose, from the current key or the one of that number."""
         return self._derive(f"mac {purpose}", self.current_id if key_id is None else key_id)
+
+    def find_mac_key(self, purpose: str, key_id: int) -> bytes | None:
+        """The same by a number that a stranger wrote: None when there is no such key. The file is read for it once a second at most."""
+        if key_id not in self._keys:
+            now = time.monotonic()
+            if now < self._look_again_at:
+                return None
+            self._look_again_at = now + _LOOK_AGAIN_SECONDS
+            try:
+                self._reload()
+            except KeyringError:
+                return None
+        return self.mac_key(purpose, key_id) if key_id in self._keys else None
 
     def seal(self, plaintext: bytes, *, account_id: int, purpose: str) -> bytes:
         """Encrypt under the current key; opens only for the same account and purpose."""
@@ -139,24 +180,49 @@ def _associated(head: bytes, account_id: int, purpose: str) -> bytes:
 
 def _read(path: Path) -> tuple[dict[int, bytes], int]:
     try:
-        written = json.loads(path.read_bytes())
-        keys = {int(key_id): base64.b64decode(entry["key"], validate=True) for key_id, entry in written["keys"].items()}
-        current_id = int(written["current"])
+        keys, current_id = _parse(path.read_bytes())
     except FileNotFoundError as error:
         raise KeyringError(f"there is no keyring at {path}") from error
     except OSError as error:
         raise KeyringError(f"the keyring {path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except _MALFORMED as error:
         raise KeyringError(f"{path} is not a keyring") from error
     if current_id not in keys or any(len(key) != _KEY_BYTES or not 0 < key_id <= _LARGEST_ID for key_id, key in keys.items()):
         raise KeyringError(f"{path} is not a whole keyring")
     return keys, current_id
 
 
+def _parse(written: bytes) -> tuple[dict[int, bytes], int]:
+    read = json.loads(written)
+    return {int(key_id): base64.b64decode(entry["key"], validate=True) for key_id, entry in read["keys"].items()}, int(read["current"])
+
+
+def _entries(keys: dict[int, bytes]) -> dict[str, dict[str, str]]:
+    return {str(key_id): {"key": base64.b64encode(key).decode()} for key_id, key in keys.items()}
+
+
+def _passphrase_key(passphrase: str, salt: bytes) -> bytes:
+    return Scrypt(salt=salt, length=_KEY_BYTES, **_SCRYPT).derive(passphrase.encode())
+
+
+def _open_backup(backup: bytes, passphrase: str) -> tuple[dict[int, bytes], int]:
+    try:
+        read = json.loads(backup)
+        if read["form"] != _BACKUP_FORM:
+            raise ValueError(read["form"])
+        salt, nonce, sealed = (base64.b64decode(read[name], validate=True) for name in ("salt", "nonce", "sealed"))
+        plain = AESGCM(_passphrase_key(passphrase, salt)).decrypt(nonce, sealed, _BACKUP_FORM.encode())
+    except _MALFORMED as error:
+        raise KeyringError("this is not the backup of a keyring") from error
+    except InvalidTag as error:
+        raise KeyringError("the backup does not open: the passphrase is another one, or the file was altered") from error
+    return _parse(plain)
+
+
 def _write(path: Path, keys: dict[int, bytes], current_id: int, *, replace: bool) -> None:
     """Write beside the place, sync, then move or link there: a reader, or a power cut, meets a whole file or none."""
-    entries = {str(key_id): {"key": base64.b64encode(key).decode()} for key_id, key in keys.items()}
-    written = json.dumps({"written_at": datetime.now(UTC).isoformat(timespec="seconds"), "current": current_id, "keys": entries}, indent=1)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    written = json.dumps({"written_at": now, "current": current_id, "keys": _entries(keys)}, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, beside = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # mkstemp makes it 0600

@@ -36,6 +36,11 @@ def set_up(level: str, *, show_addresses: bool, role: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
 
 
+def reader_not_served(error: BaseException) -> None:
+    """Somebody wanted to unsubscribe or choose, and was told to try again."""
+    _log.warning("reader_not_served", error=cause(error))
+
+
 def redact(address: str) -> str:
     """An address as it may stand in a log."""
     if _show_addresses:

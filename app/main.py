@@ -12,15 +12,20 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from app import public
 from app.accounts.credentials import Authenticator
 from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
+from app.accounts.templates import TemplateBook
 from app.api.door import Application, House
 from app.api.routes import mount
 from app.config import Settings
+from app.feedback.hits import Hits
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.public.routes import mount as mount_public
+from app.rendering import Renderer
+from app.resolver import Resolver
 from app.store.db import Database
 
 API_VERSION = "1.0.0"
@@ -40,7 +45,7 @@ def build_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     mount(app)
-    app.include_router(public.router)
+    mount_public(app)
     return app
 
 
@@ -50,13 +55,34 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     database = Database(settings.database_url)
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
-    intake = Intake(database, domains, settings, wakes)
-    app.state.house = House(settings, database, keyring, Authenticator(database, keyring), domains, intake, wakes)
+    streams = StreamBook(database)
+    resolver = Resolver(settings.dns_servers)
+    renderer = Renderer(settings.render_processes)
+    templates = TemplateBook(database, renderer)
+    hits = Hits(database, wakes)
+    intake = Intake(database, domains, streams, templates, settings, wakes)
+    app.state.house = House(
+        settings=settings,
+        database=database,
+        keyring=keyring,
+        authenticator=Authenticator(database, keyring),
+        domains=domains,
+        streams=streams,
+        templates=templates,
+        renderer=renderer,
+        intake=intake,
+        wakes=wakes,
+        resolver=resolver,
+        hits=hits,
+    )
     wakes.start()
     intake.start()
+    hits.start()
     try:
         yield
     finally:
         await intake.close()
+        await hits.close()
+        await renderer.close()
         await wakes.close()
         await database.close()

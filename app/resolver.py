@@ -1,7 +1,8 @@
-"""DNS look-ups: MX, addresses, TXT. The only importer of dnspython.
+"""DNS look-ups: MX, addresses, aliases, TXT. The only importer of dnspython.
 
 Rules. An answer is a value: `Found`, or `Missing` with its kind (no such domain, no records, failed for now); nothing is
-raised. Answers are kept for their TTL within bounds, the least used go first; what is missing is kept shortly. The same
+raised. Answers are kept for their TTL within bounds, the least used go first; so is what is missing, for as long as its zone
+says (RFC 2308 §5) and a few minutes at most; a failure for seconds. The same
 question asked by many at once is one query. A kept answer costs a dict access.
 
 What an answer means for mail is `delivery.route`'s.
@@ -10,6 +11,8 @@ What an answer means for mail is `delivery.route`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,10 +22,12 @@ from typing import Any, Generic, TypeVar
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 
 Record = TypeVar("Record")
 
@@ -77,9 +82,29 @@ class Resolver:
         found = [answer for answer in (four, six) if isinstance(answer, Found)]
         return Found(tuple(address for answer in found for address in answer.records), min(answer.expires_at for answer in found))
 
+    async def cname(self, host: str) -> Found[str] | Missing:
+        """The name that `host` is an alias of, lower case without final dot."""
+        return await self._look_up(host, "CNAME")
+
     async def txt(self, name: str) -> Found[str] | Missing:
         """Texts, the strings of each joined (RFC 7208 §3.3)."""
         return await self._look_up(name, "TXT")
+
+    async def names(self, address: str) -> Found[str] | Missing:
+        """The names that an IP address is said to have (PTR), lower case without final dot."""
+        return await self._look_up(dns.reversename.from_address(address).to_text(), "PTR")
+
+    async def validates(self) -> bool:
+        """Whether the resolver checks DNSSEC: asked for it, it says that what it knows of the root, which is signed, is authentic."""
+        if self._dns is None:
+            return False
+        asking = copy.copy(self._dns)
+        asking.set_flags(dns.flags.RD | dns.flags.AD)
+        try:
+            answer = await asking.resolve(dns.name.root, "SOA", raise_on_no_answer=False)
+        except (dns.exception.DNSException, OSError):
+            return False
+        return bool(answer.response.flags & dns.flags.AD)
 
     def forget(self) -> None:
         """Ask anew for everything, as when a domain owner has just changed a record."""
@@ -116,10 +141,10 @@ class Resolver:
             return _missing(Lack.NO_SUCH_DOMAIN, f"{name} is not a domain name")
         try:
             answer = await self._dns.resolve(absolute, kind, search=False)
-        except dns.resolver.NXDOMAIN:
-            return _missing(Lack.NO_SUCH_DOMAIN, f"{name} does not exist")
-        except dns.resolver.NoAnswer:
-            return _missing(Lack.NO_RECORDS, f"{name} has no {kind} record")
+        except dns.resolver.NXDOMAIN as error:
+            return _missing(Lack.NO_SUCH_DOMAIN, f"{name} does not exist", error.kwargs["responses"].get(absolute))
+        except dns.resolver.NoAnswer as error:
+            return _missing(Lack.NO_RECORDS, f"{name} has no {kind} record", error.kwargs["response"])
         except (dns.exception.DNSException, OSError) as error:
             return _missing(Lack.FAILED, f"the {kind} look-up of {name} failed: {_shortly(error)}")
         shortest, longest = TTL_SECONDS
@@ -151,8 +176,12 @@ def _name_server(server: str) -> dns.nameserver.Nameserver:
     return dns.nameserver.Do53Nameserver(address, int(port or 53))
 
 
-def _missing(lack: Lack, text: str) -> Missing:
-    return Missing(lack, text, time.monotonic() + (FAILED_SECONDS if lack is Lack.FAILED else MISSING_SECONDS))
+def _missing(lack: Lack, text: str, response: Any = None) -> Missing:
+    seconds = FAILED_SECONDS if lack is Lack.FAILED else MISSING_SECONDS
+    if response is not None:  # RFC 2308 §5: the lesser of the SOA record's TTL and its MINIMUM field, where it is sent along
+        with contextlib.suppress(dns.exception.DNSException):
+            seconds = max(TTL_SECONDS[0], min(seconds, response.resolve_chaining().minimum_ttl))
+    return Missing(lack, text, time.monotonic() + seconds)
 
 
 def _shortly(error: Exception) -> str:
@@ -165,7 +194,9 @@ def _shortly(error: Exception) -> str:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "MX": lambda record: (record.preference, record.exchange.to_text(omit_final_dot=True).lower().rstrip(".")),
+    "PTR": lambda record: record.target.to_text(omit_final_dot=True).lower(),
     "A": lambda record: record.address,
     "AAAA": lambda record: record.address,
+    "CNAME": lambda record: record.target.to_text(omit_final_dot=True).lower(),
     "TXT": lambda record: b"".join(record.strings).decode("utf-8", "replace"),
 }

@@ -46,7 +46,12 @@ async def make_partitions(database: store.db.Database, settings: Settings) -> di
 
 async def drop_partitions(database: store.db.Database, settings: Settings) -> dict[str, Any]:
     async with database.transaction() as connection:
-        dropped = await store.partitions.drop_partitions(connection, datetime.now(UTC).date(), history_days=settings.history_retention_days)
+        dropped = await store.partitions.drop_partitions(
+            connection,
+            datetime.now(UTC).date(),
+            history_days=settings.history_retention_days,
+            webhook_attempt_days=settings.webhook_attempt_days,
+        )
     return {"dropped": len(dropped)}
 
 

@@ -1,4 +1,9 @@
-"""Alembic's environment: online only, one migrator at a time (advisory lock), the URL from the caller or the settings."""
+"""Alembic's environment: online only, one migrator at a time (advisory lock), the URL from the caller or the settings.
+
+A migrator waits for its turn by asking again, not within a statement: that would hold a snapshot, for which an index that the
+other one builds CONCURRENTLY would wait in turn. And it waits for a table's lock for seconds only, because whoever comes after it
+waits behind it; then it gives up, and its caller tries again.
+"""
 
 import asyncio
 
@@ -14,6 +19,8 @@ from app.store.partitions import is_partition
 
 # Any number will do, as long as nobody else in this database uses it ("staf" in ASCII).
 MIGRATION_LOCK = 0x73746166
+ASK_AGAIN_SECONDS = 0.2
+LOCK_PATIENCE = "3s"
 
 
 def include_object(item: object, name: str | None, kind: str, reflected: bool, _compare_to: object) -> bool:
@@ -35,7 +42,10 @@ async def run() -> None:
     engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
     async with engine.connect() as guard, engine.connect() as connection:
         # Two replicas that start together: the second waits and finds nothing to do.
-        await guard.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        while not (await guard.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})).scalar_one():  # noqa: ASYNC110
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
+        await connection.execute(text(f"SET lock_timeout = '{LOCK_PATIENCE}'"))
+        await connection.commit()
         await connection.run_sync(migrate)
         await connection.commit()
     await engine.dispose()

@@ -28,8 +28,10 @@ _PREFACE = """\
 
 *Written from `app/config.py` by `python -m tests.settings_docs`; a test fails when it is stale.*
 
-Every setting is an environment variable. There is no configuration file: [`.env.example`](../.env.example) lists all of them with
-their defaults, for `EnvironmentFile=` of systemd, `--env-file` of a container, or a shell. A value that cannot be read ends the
+Every setting is an environment variable. Secrets may be files instead: `STAFFETTA_SECRETS` names a directory (`/run/secrets` in a
+container; systemd's `LoadCredential=` is found by itself) with a file for each, like `staffetta_database_url`; a variable wins over a
+file. There is no configuration file: [`.env.example`](../.env.example) lists all of them with their defaults, for `EnvironmentFile=` of
+systemd, `--env-file` of a container, or a shell. A value that cannot be read ends the
 program with one line that names the variable; a variable with an unknown name is not noticed. Sizes are in bytes, times in the
 unit that their names end with, switches are `true` or `false`.
 

@@ -61,6 +61,19 @@ def test_a_key_added_by_another_process_is_found(keyring: Keyring) -> None:
     assert keyring.current_id == 2
 
 
+def test_every_altered_byte_of_a_backup_is_noticed(keyring: Keyring, tmp_path: Path) -> None:
+    backup = json.loads(keyring.backup("correct horse battery"))
+    for name in ("salt", "nonce", "sealed"):
+        letters = backup[name]
+        altered = json.dumps(backup | {name: ("B" if letters[0] == "A" else "A") + letters[1:]}).encode()
+        with pytest.raises(KeyringError, match="does not open"):
+            Keyring.restore(tmp_path / "new.json", altered, "correct horse battery")
+    for other in (b"", b"[]", b"{}", json.dumps(backup | {"form": "2"}).encode(), keyring.path.read_bytes()):
+        with pytest.raises(KeyringError, match="not the backup"):
+            Keyring.restore(tmp_path / "new.json", other, "correct horse battery")
+    assert not (tmp_path / "new.json").exists()
+
+
 def test_two_rotations_side_by_side_lose_no_key(keyring: Keyring) -> None:
     other = Keyring.load(keyring.path)
     assert (keyring.rotate(), other.rotate()) == (2, 3)
@@ -116,3 +129,20 @@ def test_a_missing_file_and_a_foreign_value_are_told(tmp_path: Path, keyring: Ke
     with pytest.raises(KeyringError, match="no key number 2"):
         keyring.open(stranger.seal(b"x", account_id=1, purpose="p"), account_id=1, purpose="p")
     assert json.loads(keyring.path.read_text())["current"] == 1
+
+
+def test_a_strangers_key_number_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    ring = Keyring.create(path)
+    assert ring.find_mac_key("tokens", 1) == ring.mac_key("tokens", 1)
+    assert ring.find_mac_key("tokens", 7) is None
+    path.unlink()
+    assert [ring.find_mac_key("tokens", number) for number in (0, 3, 2**24 - 1)] == [None] * 3
+    assert Keyring.create(tmp_path / "other.json").find_mac_key("tokens", 1) is not None
+
+
+def test_a_key_of_another_process_is_found(tmp_path: Path) -> None:
+    ring = Keyring.create(tmp_path / "keyring.json")
+    made = Keyring.load(tmp_path / "keyring.json")
+    number = made.rotate()
+    assert ring.find_mac_key("tokens", number) == made.mac_key("tokens")

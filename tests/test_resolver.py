@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,6 +19,7 @@ ZONES = {
     "null.test": {"MX": [[0, "."]]},
     "alias.test": {"CNAME": "shop.test"},
     "restless.test": {"A": ["192.0.2.9"], "ttl": 0},
+    "soa.test": {"SOA": 60},
     "broken.test": "SERVFAIL",
     "refused.test": "REFUSED",
     "silent.test": "TIMEOUT",
@@ -79,6 +81,15 @@ async def test_what_is_missing_says_why(resolver: Resolver, domain: str, lack: L
     assert isinstance(answer, Missing)
     assert answer.lack is lack
     assert domain in answer.text
+
+
+@pytest.mark.parametrize(("name", "most"), [("soa.test", 60), ("gone.soa.test", 60), ("gone.test", 300), ("broken.test", 5)])
+async def test_what_is_missing_is_kept_as_long_as_its_zone_says(resolver: Resolver, name: str, most: float) -> None:
+    before = time.monotonic()
+    answer = await resolver.mx(name)
+    assert isinstance(answer, Missing)
+    assert answer.expires_at <= time.monotonic() + most
+    assert answer.expires_at >= before + 5
 
 
 async def test_answers_are_kept_and_the_same_question_is_asked_once(server: DnsServer, resolver: Resolver) -> None:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -27,7 +28,7 @@ from app.mail.dkim import Algorithm, SigningKey, generate_signing_key, load_sign
 
 CACHE_SECONDS = 10.0
 _REMEMBERED = 10_000
-_DKIM_PURPOSE = "dkim"
+DKIM_PURPOSE = "dkim"
 _AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
@@ -36,6 +37,14 @@ class SendingDomain:
     id: int
     account_id: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What a domain's mail is finished with: the keys that sign, and the host of its links (None: the house's own)."""
+
+    keys: tuple[SigningKey, ...]
+    tracking_host: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class DomainBook:
         self._database = database
         self._keyring = keyring
         self._found: OrderedDict[tuple[int, str], tuple[SendingDomain | None, float]] = OrderedDict()
-        self._signing: OrderedDict[int, tuple[tuple[SigningKey, ...], float]] = OrderedDict()
+        self._signing: OrderedDict[int, tuple[Signing, float]] = OrderedDict()
         # Parsed keys outlive the seconds: which keys sign is asked again, the same sealed PEM is not parsed again.
         self._parsed: OrderedDict[int, tuple[bytes, SigningKey]] = OrderedDict()
 
@@ -74,14 +83,14 @@ class DomainBook:
         _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
         return found
 
-    def kept_signing_keys(self, domain_id: int) -> tuple[SigningKey, ...] | None:
-        """The keys that sign for a domain, if they were asked for within seconds."""
+    def kept_signing(self, domain_id: int) -> Signing | None:
+        """The same as `signing`, if it was asked for within seconds."""
         remembered = self._signing.get(domain_id)
         return remembered[0] if remembered is not None and remembered[1] > time.monotonic() else None
 
-    async def signing_keys(self, domain_id: int) -> tuple[SigningKey, ...]:
-        """The keys that sign for a domain, parsed. NotFound when it was removed: its mail must not go unsigned in silence."""
-        kept = self.kept_signing_keys(domain_id)
+    async def signing(self, domain_id: int) -> Signing:
+        """What a domain's mail is finished with. NotFound when it was removed: its mail must not go unsigned in silence."""
+        kept = self.kept_signing(domain_id)
         if kept is not None:
             return kept
         try:
@@ -92,11 +101,13 @@ class DomainBook:
         keys = tuple(self._parse(row) for row in rows if row.signing)
         if not keys:
             raise NotFound("The sending domain has no DKIM key (any more).")
-        _remember(self._signing, domain_id, (keys, time.monotonic() + CACHE_SECONDS))
-        return keys
+        host = rows[0].tracking_host if rows[0].tracking_verified_at is not None else None
+        found = Signing(keys, host)
+        _remember(self._signing, domain_id, (found, time.monotonic() + CACHE_SECONDS))
+        return found
 
     def forget(self, account_id: int, domain_name: str) -> None:
-        """The domain was added or removed here."""
+        """The domain was added, changed or removed here."""
         known, _ = self._found.pop((account_id, domain_name), (None, 0.0))
         if known is not None:
             self._signing.pop(known.id, None)
@@ -105,7 +116,7 @@ class DomainBook:
         sealed = bytes(row.private_key)
         parsed = self._parsed.get(row.id)
         if parsed is None or parsed[0] != sealed:
-            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=_DKIM_PURPOSE)
+            pem = self._keyring.open(sealed, account_id=row.account_id, purpose=DKIM_PURPOSE)
             parsed = (sealed, load_signing_key(row.name, row.selector, pem))
             _remember(self._parsed, row.id, parsed)
         return parsed[1]
@@ -129,7 +140,7 @@ async def add_domain(
             domain_id=domain_id,
             selector=f"stf{number}",
             algorithm=algorithm,
-            private_key=keyring.seal(pem, account_id=account_id, purpose=_DKIM_PURPOSE),
+            private_key=keyring.seal(pem, account_id=account_id, purpose=DKIM_PURPOSE),
             public_record=public_record,
         )
     return SendingDomain(domain_id, account_id, name)
@@ -145,25 +156,47 @@ async def remove_domain(connection: AsyncConnection, account_id: int, name: str,
     await store.domains.delete_domain(connection, row.id)
 
 
-async def list_domains(connection: AsyncConnection, account_id: int) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
-    """The account's domains with the DNS records to publish for each."""
+async def list_domains(connection: AsyncConnection, account_id: int, house: str) -> list[tuple[Any, tuple[DnsRecord, ...]]]:
+    """The account's domains with the DNS records to publish for each; `house` is the host of the public URL."""
     rows = await store.domains.list_domains(connection, account_id)
     keys = await store.domains.list_dkim_keys(connection, [row.id for row in rows])
-    return [(row, dns_records(row.name, [key for key in keys if key.domain_id == row.id])) for row in rows]
+    return [(row, dns_records(row, [key for key in keys if key.domain_id == row.id], house)) for row in rows]
 
 
-def dns_records(name: str, keys: Sequence[Any]) -> tuple[DnsRecord, ...]:
-    """What the owner of the domain publishes: the public key of each signing key, and a DMARC policy.
+def dns_records(domain: Any, keys: Sequence[Any], house: str) -> tuple[DnsRecord, ...]:
+    """What the owner of the domain publishes: the public key of each signing key, a DMARC policy, the tracking host as alias of `house`.
 
     SPF is asked of the return path's domain, which is the operator's: the From domain needs none for alignment, DKIM gives it.
     """
+    name = domain.name
     signing = [
         DnsRecord("TXT", f"{key.selector}._domainkey.{name}", key.public_record, f"DKIM public key ({key.algorithm})", required=True)
         for key in keys
         if key.signing
     ]
     policy = DnsRecord("TXT", f"_dmarc.{name}", "v=DMARC1; p=none", "DMARC policy; keep a stricter one that is there", required=False)
-    return (*signing, policy)
+    if domain.tracking_host is None:
+        return (*signing, policy)
+    return (*signing, policy, DnsRecord("CNAME", domain.tracking_host, f"{house}.", "Host of links and of the open pixel", required=False))
+
+
+async def may_have_certificate(database: store.db.Database, host: str, public_url: str) -> bool:
+    """Whether the TLS proxy may get a certificate for a host: our own public name, or one that an account has shown to be its own.
+
+    Anybody can send any name in a handshake. Each that is allowed here costs a request at a certificate authority, which counts them.
+    """
+    host = host.lower().rstrip(".")
+    if host == urlsplit(public_url).hostname:
+        return True
+    try:
+        name = normalise_domain(host)
+    except ValueError:
+        return False
+    try:
+        async with database.reading() as connection:
+            return await store.domains.is_verified_host(connection, name)
+    except _AWAY as error:
+        raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
 
 
 async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:

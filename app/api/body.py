@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 from fastapi import Request
@@ -39,16 +40,31 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     content_type = header_of(request, b"content-type")
     if content_type != "application/json":
         _check_content_type(content_type)
-    if (header_of(request, b"content-encoding") or "identity").lower() != "identity":
-        raise HTTPException(415, "Compressed request bodies are not accepted; send the JSON as it is.")
-    declared = header_of(request, b"content-length") or ""
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
-        raise _too_large(most_bytes)
+    _check_declared(request, most_bytes)
     first = await _receive(request)
     body: bytes = first.get("body", b"")
     if len(body) > most_bytes:
         raise _too_large(most_bytes)
     return await _read_rest(request, body, most_bytes) if first.get("more_body") else body
+
+
+async def read_pieces(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
+    """The body piece by piece, for who keeps none of it. 413 beyond `most_bytes`, 408 when it stops coming."""
+    _check_declared(request, most_bytes)
+    size, more = 0, True
+    until = asyncio.get_running_loop().time() + WHOLE_BODY_SECONDS
+    while more:
+        left = until - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(min(SILENCE_SECONDS, left)):
+                message = await _receive(request)
+        except TimeoutError as error:
+            raise HTTPException(408, "The request body stopped coming.") from error
+        piece, more = message.get("body", b""), message.get("more_body", False)
+        size += len(piece)
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+        yield piece
 
 
 def parse_json(body: bytes) -> Any:
@@ -97,6 +113,15 @@ def _check_content_type(content_type: str | None) -> None:
     name, _, value = parameters.strip().partition("=")
     if name.strip().lower() == "charset" and value.strip(' "').lower() not in ("utf-8", "utf8"):
         raise HTTPException(415, "The body must be UTF-8.")
+
+
+def _check_declared(request: Request, most_bytes: int) -> None:
+    """What the head of a request says of its body."""
+    if (header_of(request, b"content-encoding") or "identity").lower() != "identity":
+        raise HTTPException(415, "Compressed request bodies are not accepted; send it as it is.")
+    declared = header_of(request, b"content-length") or ""
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
+        raise _too_large(most_bytes)
 
 
 async def _read_rest(request: Request, start: bytes, most_bytes: int) -> bytes:

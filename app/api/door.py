@@ -22,12 +22,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import log
 from app.accounts.credentials import Authenticator, Sender
 from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
+from app.accounts.templates import TemplateBook
 from app.api.problems import answer_error, answer_internal
 from app.config import Settings
 from app.errors import Unauthenticated
+from app.feedback.hits import Hits
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.rendering import Renderer
+from app.resolver import Resolver
 from app.store.db import Database
 
 
@@ -40,8 +45,13 @@ class House:
     keyring: Keyring
     authenticator: Authenticator
     domains: DomainBook
+    streams: StreamBook
+    templates: TemplateBook
+    renderer: Renderer
     intake: Intake
     wakes: Wakes
+    resolver: Resolver
+    hits: Hits
 
 
 def house_of(request: Request) -> House:

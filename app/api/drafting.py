@@ -12,18 +12,24 @@ import mimetypes
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
+
+from app.accounts.templates import TemplateUse
 from app.api.message_body import AddressBody, AttachmentBody, MessageBody
-from app.api.problems import pointer_to, refuse_fields
+from app.api.problems import refuse_fields
 from app.api.times import read_time
-from app.errors import FieldError
+from app.errors import FieldError, pointer_to
+from app.intake.admission import Track
 from app.intake.submit import Submission
 from app.mail.address import Address, name_address, parse_address
 from app.mail.compose import Attachment, Draft, check_header
 from app.mail.header import check_text
 
 _MOST_METADATA_BYTES = 4096
+MOST_VARIABLES_BYTES = 64 * 1024
+_MOST_LEVELS = 16
 _MEDIA_TYPE = re.compile(r'[\w!#$&^.+\-]{1,127}/[\w!#$&^.+\-]{1,127}(?: *; *[\w.*\-]+=(?:[\w!#$&^.+\-/:]+|"[ !#-\[\]-~]*"))*', re.ASCII)
 _HALF_A_PAIR = "It contains half of a surrogate pair, which is no character."
 _CONTENT_ID = re.compile(r"<?[!-;=?-~]{1,200}>?")
@@ -63,8 +69,12 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     )
     if not (body.to or body.cc or body.bcc):
         faults.add(("to",), "missing", "There is no recipient.")
-    faults.trap("invalid_text", ("subject",), check_text, body.subject, "subject")
+    if body.subject is not None:
+        faults.trap("invalid_text", ("subject",), check_text, body.subject, "subject")
+    elif body.template is None:
+        faults.add(("subject",), "missing", "The field is required.")
     _check_texts(body, faults)
+    template = _read_template(body, faults)
     if body.headers:
         for name, value in body.headers.items():
             faults.trap("invalid_header", ("headers", name), check_header, name, value)
@@ -75,8 +85,13 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     expires_at = faults.trap("invalid_time", ("expires_at",), read_time, body.expires_at) if body.expires_at is not None else None
     if faults.found or sender is None:
         raise refuse_fields(faults.found, of_message=True)
-    draft = Draft(sender, to, cc, bcc, reply_to, body.subject, body.html, body.text, tuple(body.headers.items()), attachments)
-    return Submission(draft, body.stream, tuple(body.tags), body.metadata, send_at, expires_at, idempotency_key, body_hash)
+    draft = Draft(sender, to, cc, bcc, reply_to, body.subject or "", body.html, body.text, tuple(body.headers.items()), attachments)
+    made = Submission(
+        draft, body.stream, tuple(body.tags), body.metadata, send_at, expires_at, idempotency_key, body_hash, template=template
+    )
+    if body.track is not None:
+        made.track = Track(body.track.opens, body.track.clicks)
+    return made
 
 
 def _read_one(
@@ -103,7 +118,7 @@ def _read_many(given: str | AddressBody | list[str | AddressBody], field: str, f
 
 
 def _check_texts(body: MessageBody, faults: _Faults) -> None:
-    if body.html is None and body.text is None:
+    if body.html is None and body.text is None and body.template is None:
         faults.add((), "missing", "The message has neither html nor text.")
     for field, text in (("html", body.html), ("text", body.text)):
         if text is None:
@@ -119,6 +134,46 @@ def _check_texts(body: MessageBody, faults: _Faults) -> None:
             faults.add((field,), "invalid_text", "It contains a NUL character.")
         if half_a_pair:
             faults.add((field,), "invalid_text", _HALF_A_PAIR)
+
+
+def _read_template(body: MessageBody, faults: _Faults) -> TemplateUse | None:
+    if body.template is None:
+        for field in ("template_version", "variables", "locale"):
+            if getattr(body, field) is not None:
+                faults.add((field,), "contradiction", "It needs a template.")
+        return None
+    for field in ("html", "text"):
+        if getattr(body, field) is not None:
+            faults.add((field,), "contradiction", "A message with a template has no html and text of its own.")
+    variables = body.variables or {}
+    try:
+        size = check_variables(variables)
+    except ValueError as error:
+        faults.add(("variables",), *error.args)
+        size = 0
+    return TemplateUse(body.template, body.template_version, variables, body.locale, size)
+
+
+def check_variables(variables: dict[str, Any]) -> int:
+    """The size of variables as JSON, in bytes; ValueError(code, sentence) when they are too large or no text."""
+    try:
+        written = orjson.dumps(variables)
+    except TypeError as error:
+        raise ValueError(
+            "invalid_value", "It holds half of a surrogate pair, a number of more than 64 bits, or too many levels."
+        ) from error
+    if len(written) > MOST_VARIABLES_BYTES:
+        raise ValueError("too_long", f"The variables have more than {MOST_VARIABLES_BYTES} bytes as JSON.")
+    if b"\\u0000" in written:
+        raise ValueError("invalid_text", "It contains a NUL character.")
+    if written.count(b"{") + written.count(b"[") > _MOST_LEVELS and not _is_shallow(variables, _MOST_LEVELS):
+        raise ValueError("too_deep", f"The variables are nested more than {_MOST_LEVELS} deep.")
+    return len(written)
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner if isinstance(one, dict | list))
 
 
 def _check_labels(body: MessageBody, faults: _Faults) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from app.api.problems import Problem
 
 MOST_BATCH_ITEMS = 1000
-Stream = Literal["transactional", "bulk"]
+Stream = Annotated[str, Field(min_length=1, max_length=64, examples=["transactional", "bulk"])]
 Kind = Literal["to", "cc", "bcc"]
 State = Literal[
     "scheduled",
@@ -75,8 +75,15 @@ class AttachmentBody(_Body):
     ] = None
 
 
+class TrackBody(_Body):
+    """Whether opens and clicks of this message are tracked; what is left out is as the stream says."""
+
+    opens: bool | None = None
+    clicks: bool | None = None
+
+
 class MessageBody(_Body):
-    """One message. At least one recipient (to, cc or bcc) and one of html and text are needed."""
+    """One message. At least one recipient (to, cc or bcc), and a subject with html or text, or a template, are needed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="Message")
     from_: Annotated[One, Field(alias="from", description="Who it is from; the domain must be one of the account's.")]
@@ -84,9 +91,19 @@ class MessageBody(_Body):
     cc: Annotated[Many, Field(description="Recipients named in Cc.", default_factory=list)]
     bcc: Annotated[Many, Field(description="Recipients that are named nowhere.", default_factory=list)]
     reply_to: Annotated[Many, Field(description="Where answers go.", default_factory=list)]
-    subject: Annotated[str, Field(max_length=20_000)]
+    subject: Annotated[str | None, Field(max_length=20_000, description="Needed, unless the template has one.")] = None
     html: Annotated[str | None, Field(description="The HTML body.")] = None
     text: Annotated[str | None, Field(description="The plain text body.")] = None
+    template: Annotated[
+        str | None, Field(min_length=1, max_length=100, description="A template of the account, by name or id, instead of html and text.")
+    ] = None
+    template_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="A version of it; else the published one.")] = None
+    variables: Annotated[
+        dict[str, Any] | None, Field(description="What fills the template: any JSON, 64 KB and 16 levels of it at most.")
+    ] = None
+    locale: Annotated[
+        str | None, Field(max_length=40, description="The language that money and dates are written in.", examples=["it_IT"])
+    ] = None
     attachments: Annotated[list[AttachmentBody], Field(max_length=100, fail_fast=True, default_factory=list)]
     headers: Annotated[
         dict[str, Annotated[str, Field(max_length=10_000)]],
@@ -109,7 +126,8 @@ class MessageBody(_Body):
             default_factory=dict,
         ),
     ]
-    stream: Annotated[Stream, Field(description="The kind of mail: bulk never delays transactional.")] = "transactional"
+    stream: Annotated[Stream, Field(description="The kind of mail, one of the account's streams.")] = "transactional"
+    track: Annotated[TrackBody | None, Field(description="Tracking of this message, where it differs from the stream's.")] = None
     send_at: Annotated[DateTime | None, Field(description="Not before this time (RFC 3339 with offset), at most 366 days ahead.")] = None
     expires_at: Annotated[DateTime | None, Field(description="Give up after this time (RFC 3339 with offset).")] = None
 

@@ -60,11 +60,14 @@ class RecipientStatus(_Answer):
     email: str
     kind: Kind
     state: State
-    reason: Annotated[str | None, Field(description="Why it is held, suppressed, expired or failed.")]
+    reason: Annotated[str | None, Field(description="Why it waits, or is held, suppressed, bounced, expired or failed.")]
     next_attempt_at: Annotated[DateTime | None, Field(description="When it is tried (next).")]
     settled_at: Annotated[DateTime | None, Field(description="When it reached its final state.")]
     last_reply: str | None
-    maybe_sent: Annotated[bool, Field(description="Taken over from a worker that died with it in hand: it may have been sent twice.")]
+    maybe_sent: Annotated[
+        bool,
+        Field(description="It may have been sent twice: its receiver, or a worker of ours, was gone after the last byte without a word."),
+    ]
     attempts: list[Attempt]
 
 

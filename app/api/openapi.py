@@ -29,6 +29,7 @@ _REFUSALS = {
     413: "The message or the request is too large.",
     415: "The body is not plain, uncompressed application/json.",
     422: "A field or parameter is wrong; `errors` points at each.",
+    429: "Too many at once; try again later.",
     500: "Something went wrong on our side.",
     503: "The relay cannot do this right now; nothing was accepted.",
 }
@@ -44,6 +45,9 @@ _TAGS = [
     {"name": "messages", "description": "Send messages, and see what became of them."},
     {"name": "events", "description": "Everything that happened, in order, for ever readable from where you stopped."},
     {"name": "webhooks", "description": "Events posted to you."},
+    {"name": "streams", "description": "The account's kinds of mail."},
+    {"name": "suppressions", "description": "Addresses that are not sent to, and why."},
+    {"name": "templates", "description": "Mail that is written once and filled for every message."},
     {"name": "domains", "description": "The domains the account may send from."},
     {"name": "keys", "description": "API keys."},
     {"name": "health", "description": "For load balancers and supervisors."},
@@ -58,7 +62,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
-_EXTRA_HEADERS = {"401": ("WWW-Authenticate",), "409": ("Retry-After",), "503": ("Retry-After",)}
+_EXTRA_HEADERS = {"401": ("WWW-Authenticate",), "409": ("Retry-After",), "429": ("Retry-After",), "503": ("Retry-After",)}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.errors import FieldError, InvalidRequest
 from app.store.events import Cursor
 from app.store.ids import floor_of, milliseconds_of
+from app.store.suppressions import Place
 
 _EVENTS = b"e"
 _MESSAGES = b"m"
+_SUPPRESSIONS = b"s"
+_ATTEMPTS = b"a"
+_TEMPLATES = b"t"
 # Ids outside of these years were not made here, and reckoning with their times could overflow.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SANE_MS = range(10**12, 10**14)
 
 
@@ -43,9 +48,44 @@ def read_message_cursor(text: str | None, name: str) -> UUID | None:
     return None if text is None else UUID(bytes=_read(text, _MESSAGES, 16, name))
 
 
+def write_suppression_cursor(place: Place) -> str:
+    microseconds = (place.created_at - _EPOCH) // timedelta(microseconds=1)
+    return _write(_SUPPRESSIONS + microseconds.to_bytes(8, "big") + f"{place.address}\0{place.stream}".encode())
+
+
+def read_suppression_cursor(text: str | None, name: str) -> Place | None:
+    if text is None:
+        return None
+    key = _decode(text, _SUPPRESSIONS, name)
+    microseconds = int.from_bytes(key[:8], "big")
+    try:
+        address, stream = key[8:].decode().split("\0")
+    except ValueError as error:  # what is no UTF-8 among them
+        raise _no_cursor(name) from error
+    if microseconds // 1000 not in _SANE_MS:
+        raise _no_cursor(name)
+    return Place(_EPOCH + timedelta(microseconds=microseconds), address, stream)
+
+
+def write_attempt_cursor(last: UUID) -> str:
+    return _write(_ATTEMPTS + last.bytes)
+
+
+def read_attempt_cursor(text: str | None, name: str) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, _ATTEMPTS, 16, name))
+
+
+def write_template_cursor(last: UUID) -> str:
+    return _write(_TEMPLATES + last.bytes)
+
+
+def read_template_cursor(text: str | None, name: str) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, _TEMPLATES, 16, name))
+
+
 def bound_of(at: datetime) -> UUID:
     """The least id of a time; times before all ids are the beginning."""
-    return floor_of(max(at, datetime(1970, 1, 1, tzinfo=UTC)))
+    return floor_of(max(at, _EPOCH))
 
 
 def _write(key: bytes) -> str:
@@ -53,11 +93,18 @@ def _write(key: bytes) -> str:
 
 
 def _read(text: str, kind: bytes, length: int, name: str) -> bytes:
+    key = _decode(text, kind, name)
+    if len(key) != length:
+        raise _no_cursor(name)
+    return key
+
+
+def _decode(text: str, kind: bytes, name: str) -> bytes:
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
         raise _no_cursor(name) from error
-    if key[:1] != kind or len(key) != length + 1:
+    if key[:1] != kind:
         raise _no_cursor(name)
     return key[1:]
 

@@ -8,9 +8,8 @@ or not even writable as UTF-8. What happened on our side is in the log, under th
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
@@ -22,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, Unavailable
+from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, Unavailable, pointer_to
 from app.store.db import CONNECTION_ERRORS
 from app.watch.metrics import problems
 
@@ -124,15 +123,6 @@ def refuse_fields(errors: Sequence[FieldError], *, of_message: bool) -> RelayErr
         return MessageTooLarge(detail, errors=errors[:MOST_ERRORS])
     kind = InvalidMessage if of_message else InvalidRequest
     return kind(detail, errors=errors[:MOST_ERRORS])
-
-
-def pointer_to(path: Iterable[str | int]) -> str:
-    """A JSON Pointer as URI fragment. Steps can be keys of the client's making: bounded, and escaped to ASCII."""
-    steps = []
-    for step in path:
-        text = str(step)[:64].replace("~", "~0").replace("/", "~1")
-        steps.append(quote(text, safe="~!$&'()*+,;=:@", errors="replace"))
-    return "#" + "".join(f"/{step}" for step in steps)
 
 
 @router.get("/problems/{code}", include_in_schema=False)

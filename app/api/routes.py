@@ -10,11 +10,26 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import domains, events, keys, message_body, message_status, messages, problems, webhooks
+from app.api import (
+    domains,
+    events,
+    keys,
+    message_body,
+    message_status,
+    messages,
+    problems,
+    streams,
+    suppression_files,
+    suppressions,
+    templates,
+    webhook_actions,
+    webhook_attempts,
+    webhooks,
+)
 from app.api.door import Door, RawRoute
 from app.api.openapi import describe, json_body, refusals
 
-_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 503)
+_SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _KEY_PARAMETER = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -24,7 +39,18 @@ _KEY_PARAMETER = {
 }
 _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
 _REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
-_BODIES = (message_body.MessageBody, message_body.BatchBody, message_body.BatchItem, keys.KeyBody, *webhooks.BODIES)
+_BODIES = (
+    message_body.MessageBody,
+    message_body.BatchBody,
+    message_body.BatchItem,
+    keys.KeyBody,
+    *streams.BODIES,
+    *suppressions.BODIES,
+    *domains.BODIES,
+    *webhooks.BODIES,
+    *webhook_actions.BODIES,
+    *templates.BODIES,
+)
 
 _POSTS = (events.EventPost, events.EventBatchPost)
 
@@ -32,7 +58,21 @@ _POSTS = (events.EventPost, events.EventBatchPost)
 def mount(app: FastAPI) -> None:
     """Routes, problems, the door and the document."""
     _mount_sending(app)
-    for router in (message_status.router, events.router, webhooks.router, domains.router, keys.router):
+    # Files before addresses: what follows /v1/suppressions/ is an address otherwise.
+    for resource in (
+        message_status,
+        events,
+        streams,
+        suppression_files,
+        suppressions,
+        templates,
+        webhooks,
+        webhook_actions,
+        webhook_attempts,
+        domains,
+        keys,
+    ):
+        router = resource.router
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Door)

@@ -1,14 +1,15 @@
-"""/v1/webhooks: where the account's events are posted to. One endpoint per account for now.
+"""/v1/webhooks: where the account's events are posted to.
 
 The signing secret is shown once, when the endpoint is made. An endpoint is told everything from then on; it keeps its place in
-the event log when it is changed or disabled, so that enabling it again misses nothing. How posts are made, tried again and given
-up stands in events.webhooks.
+the event log when it is changed or disabled, so that enabling it again misses nothing, unless it is asked to go on from now. How
+posts are made, tried again and given up stands in events.webhooks; what else is done with an endpoint in webhook_actions.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -24,10 +25,11 @@ from app.api.openapi import json_body, refusals
 from app.api.problems import invalid_fields
 from app.errors import Conflict, FieldError, InvalidRequest, NotFound
 from app.events.addresses import MOST_URL_LENGTH, check_url
+from app.events.filters import FAMILIES, is_known
 from app.events.posts import SECRET_PURPOSE, new_secret, show_secret
 from app.events.record import EventType
 from app.store.ids import new_id, parse_public_id, public_id, time_of
-from app.store.webhooks import MOST_COUNTED, Endpoint, Lag
+from app.store.webhooks import MOST_COUNTED, MOST_ENDPOINTS, Endpoint, Lag
 
 MOST_BODY_BYTES = 16 * 1024
 MOST_BATCH_SIZE = 500
@@ -37,7 +39,8 @@ router = APIRouter(tags=["webhooks"])
 Reader = Annotated[Sender, Depends(allow("webhooks:read"))]
 Writer = Annotated[Sender, Depends(allow("webhooks:write"))]
 
-EventName = Annotated[str, Field(json_schema_extra={"enum": [kind.value for kind in EventType]})]
+EVENT_NAMES = [*FAMILIES, *(kind.value for kind in EventType)]
+EventName = Annotated[str, Field(json_schema_extra={"enum": EVENT_NAMES})]
 Url = Annotated[
     str,
     Field(
@@ -46,7 +49,18 @@ Url = Annotated[
         json_schema_extra={"format": "uri"},
     ),
 ]
-Events = Annotated[list[EventName] | None, Field(min_length=1, max_length=len(EventType), description="The types to post; null: all.")]
+Events = Annotated[
+    list[EventName] | None,
+    Field(min_length=1, max_length=len(EVENT_NAMES), description="The types to post, or whole families of them; null: all."),
+]
+Streams = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]] | None,
+    Field(min_length=1, max_length=20, description="Of events about mail those of these streams; null: all."),
+]
+Tags = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]] | None,
+    Field(min_length=1, max_length=20, description="Of events about mail those of messages with any of these tags; null: all."),
+]
 BatchSize = Annotated[
     int,
     Field(
@@ -64,6 +78,8 @@ class EndpointBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, title="NewWebhook")
     url: Url
     events: Events = None
+    streams: Streams = None
+    tags: Tags = None
     batch_size: BatchSize = 1
 
 
@@ -73,8 +89,14 @@ class EndpointChange(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, title="WebhookChange")
     url: Url = ""
     events: Events = None
+    streams: Streams = None
+    tags: Tags = None
     batch_size: BatchSize = 1
     enabled: bool = True
+    resume: Annotated[
+        Literal["cursor", "now"],
+        Field(description="Where it goes on: `cursor`, with everything that it missed; `now`, without that and without what waits."),
+    ] = "cursor"
 
 
 class WebhookLag(BaseModel):
@@ -94,6 +116,8 @@ class Webhook(BaseModel):
     id: Annotated[str, Field(pattern="^whk_[0-9a-f]{32}$")]
     url: Url
     events: Events
+    streams: Streams
+    tags: Tags
     batch_size: BatchSize
     state: Annotated[
         Literal["active", "down", "disabled"],
@@ -101,6 +125,8 @@ class Webhook(BaseModel):
     ]
     enabled: bool
     disabled_reason: str | None
+    disabled_at: DateTime | None
+    old_secret_until: Annotated[DateTime | None, Field(description="Until then the secret before the last rotation signs too.")]
     created_at: DateTime
     down_since: DateTime | None
     resumes_at: Annotated[DateTime | None, Field(description="No post before this time: the next probe, or the receiver's Retry-After.")]
@@ -138,7 +164,7 @@ async def create_endpoint(request: Request) -> Response:
     try:
         body = _read_new(value)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid_body(error) from error
     url, events = _check(body.url, body.events, allow_private=house.settings.webhook_allow_private)
     secret = new_secret()
     async with house.database.transaction() as connection:
@@ -149,12 +175,14 @@ async def create_endpoint(request: Request) -> Response:
             url=url,
             secret=house.keyring.seal(secret, account_id=sender.account_id, purpose=SECRET_PURPOSE),
             event_types=events,
+            streams=_unique(body.streams),
+            tags=_unique(body.tags),
             batch_size=body.batch_size,
         )
     if made is None:
-        raise Conflict("This account has a webhook endpoint already: change or delete that one. There is one per account for now.")
-    shown = _show(made, Lag(0, None, 0, None)) | {"secret": show_secret(secret)}
-    return _answer(shown, 201, {"Location": f"/v1/webhooks/{shown['id']}"})
+        raise Conflict(f"This account has {MOST_ENDPOINTS} webhook endpoints, which is the most: change or delete one of them.")
+    shown = show_endpoint(made, Lag(0, None, 0, None)) | {"secret": show_secret(secret)}
+    return answer_json(shown, 201, {"Location": f"/v1/webhooks/{shown['id']}"})
 
 
 @router.get(
@@ -167,8 +195,8 @@ async def create_endpoint(request: Request) -> Response:
 async def list_endpoints(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         found = await store.webhooks.list_endpoints(connection, sender.account_id)
-        shown = [_show(one, await store.webhooks.read_lag(connection, one.id)) for one in found]
-    return _answer({"webhooks": shown}, 200)
+        shown = [show_endpoint(one, await store.webhooks.read_lag(connection, one.id)) for one in found]
+    return answer_json({"webhooks": shown}, 200)
 
 
 @router.get(
@@ -178,37 +206,46 @@ async def list_endpoints(request: Request, sender: Reader) -> Response:
     response_model=Webhook,
     responses=refusals(401, 403, 404, 503),
 )
-async def show_endpoint(request: Request, sender: Reader, id: str) -> Response:  # noqa: A002  (the name of the path's parameter)
+async def show_one(request: Request, sender: Reader, id: str) -> Response:  # noqa: A002  (the name of the path's parameter)
     async with house_of(request).database.reading() as connection:
-        found = await store.webhooks.find_endpoint(connection, sender.account_id, _read_id(id))
+        found = await store.webhooks.find_endpoint(connection, sender.account_id, read_endpoint_id(id))
         if found is None:
-            raise _not_found()
-        return _answer(_show(found, await store.webhooks.read_lag(connection, found.id)), 200)
+            raise no_endpoint()
+        return answer_json(show_endpoint(found, await store.webhooks.read_lag(connection, found.id)), 200)
 
 
 async def change_endpoint(request: Request) -> Response:
-    """Another URL, or enabling, lets what failed be posted again at once. The place in the event log stays."""
+    """Another URL, or enabling, lets what failed be posted again at once. The place in the event log stays, unless `resume` says now."""
     house = house_of(request)
     sender = await find_sender(request, "webhooks:write")
-    endpoint_id = _read_id(request.path_params["id"])
+    endpoint_id = read_endpoint_id(request.path_params["id"])
     value, _ = await read_json(request, MOST_BODY_BYTES)
     try:
         body = _read_change(value)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid_body(error) from error
     given = body.model_fields_set
     url, events = _check(body.url if "url" in given else None, body.events, allow_private=house.settings.webhook_allow_private)
-    values = {"url": url, "events": events, "batch_size": body.batch_size, "enabled": body.enabled}
+    values = {
+        "url": url,
+        "events": events,
+        "streams": _unique(body.streams),
+        "tags": _unique(body.tags),
+        "batch_size": body.batch_size,
+        "enabled": body.enabled,
+    }
     changes = {_COLUMNS.get(field, field): value for field, value in values.items() if field in given}
     # Another URL is another receiver; enabling means: try again now.
     fresh_start = "url" in given or ("enabled" in given and body.enabled)
     async with house.database.transaction() as connection:
-        found = await store.webhooks.update_endpoint(connection, sender.account_id, endpoint_id, changes, fresh_start=fresh_start)
+        found = await store.webhooks.update_endpoint(
+            connection, sender.account_id, endpoint_id, changes, fresh_start=fresh_start, from_now=body.resume == "now"
+        )
         if found is None:
-            raise _not_found()
+            raise no_endpoint()
         lag = await store.webhooks.read_lag(connection, found.id)
     house.wakes.tell_events([sender.account_id])
-    return _answer(_show(found, lag), 200)
+    return answer_json(show_endpoint(found, lag), 200)
 
 
 @router.delete(
@@ -220,8 +257,8 @@ async def change_endpoint(request: Request) -> Response:
 )
 async def delete_endpoint(request: Request, sender: Writer, id: str) -> Response:  # noqa: A002  (the name of the path's parameter)
     async with house_of(request).database.transaction() as connection:
-        if not await store.webhooks.delete_endpoint(connection, sender.account_id, _read_id(id)):
-            raise _not_found()
+        if not await store.webhooks.delete_endpoint(connection, sender.account_id, read_endpoint_id(id)):
+            raise no_endpoint()
     return Response(status_code=204)
 
 
@@ -259,11 +296,10 @@ router.add_api_route(
 
 def _check(url: str | None, events: list[str] | None, *, allow_private: bool) -> tuple[str, list[str] | None]:
     """What the types cannot say; returns the URL and the event types as they are kept."""
-    kinds = {kind.value for kind in EventType}
     errors = [
         FieldError(f"#/events/{place}", "unknown_value", "There is no such event type.")
         for place, kind in enumerate(events or ())
-        if kind not in kinds
+        if not is_known(kind)
     ]
     checked = ""
     try:
@@ -275,17 +311,27 @@ def _check(url: str | None, events: list[str] | None, *, allow_private: bool) ->
     return checked, None if events is None else sorted(set(events))
 
 
-def _show(endpoint: Endpoint, lag: Lag) -> dict[str, Any]:
+def _unique(names: list[str] | None) -> list[str] | None:
+    return None if names is None else sorted(set(names))
+
+
+def show_endpoint(endpoint: Endpoint, lag: Lag) -> dict[str, Any]:
+    """An endpoint as the API shows it."""
     oldest = lag.oldest_event_id
+    old_until = endpoint.old_secret_until
     age = max((datetime.now(UTC) - time_of(oldest)).total_seconds(), 0.0) if oldest is not None else 0.0
     return {
         "id": public_id("whk", endpoint.id),
         "url": endpoint.url,
         "events": endpoint.event_types,
+        "streams": endpoint.streams,
+        "tags": endpoint.tags,
         "batch_size": endpoint.batch_size,
         "state": "disabled" if not endpoint.enabled else "down" if endpoint.down_since else "active",
         "enabled": endpoint.enabled,
         "disabled_reason": endpoint.disabled_reason,
+        "disabled_at": endpoint.disabled_at,
+        "old_secret_until": old_until if old_until is not None and old_until > datetime.now(UTC) else None,
         "created_at": endpoint.created_at,
         "down_since": endpoint.down_since,
         "resumes_at": endpoint.resume_at,
@@ -303,20 +349,24 @@ def _show(endpoint: Endpoint, lag: Lag) -> dict[str, Any]:
     }
 
 
-def _read_id(text: str) -> Any:
+def read_endpoint_id(text: str) -> UUID:
+    """The id in a path; NotFound when it cannot be one."""
     found = parse_public_id("whk", text)
     if found is None:
-        raise _not_found()
+        raise no_endpoint()
     return found
 
 
-def _not_found() -> NotFound:
+def no_endpoint() -> NotFound:
+    """The refusal of an endpoint that is not the account's."""
     return NotFound("There is no such webhook endpoint.")
 
 
-def _invalid(error: ValidationError) -> Exception:
+def invalid_body(error: ValidationError) -> Exception:
+    """The refusal of a body with wrong fields."""
     return invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False)
 
 
-def _answer(value: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
+def answer_json(value: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
+    """An answer of this resource."""
     return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, media_type="application/json")

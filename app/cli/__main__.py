@@ -7,7 +7,6 @@ of `up` either of them (half a second each, at every start).
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +56,42 @@ def keyring_create() -> None:
     print(path.resolve())
 
 
+PassphraseFile = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="File with the passphrase, instead of asking.", metavar="FILE")
+]
+
+
+@keyring.command("backup")
+def keyring_backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not be there.", metavar="FILE")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Write the keyring to a file that opens with a passphrase alone."""
+    from app.cli.keyring import back_up
+    from app.cli.settings import read_settings
+
+    back_up(read_settings(), file, passphrase_file)
+
+
+@keyring.command("restore")
+def keyring_restore(
+    file: Annotated[Path, typer.Argument(help="What `keyring backup` wrote.", metavar="FILE")], passphrase_file: PassphraseFile = None
+) -> None:
+    """Bring the keyring of a backup back to its place; one that is there is not overwritten."""
+    from app.cli.keyring import restore
+    from app.cli.settings import read_settings
+
+    restore(read_settings(), file, passphrase_file)
+
+
+@keyring.command("check")
+def keyring_check() -> None:
+    """Say whether the keyring is the one that the database was used with: exit status 0 or 1."""
+    from app.cli.keyring import check
+
+    sys.exit(check())
+
+
 @app.command()
 def up(
     data: Annotated[Path | None, typer.Option("--data", help="Directory of everything that is kept.", metavar="DIR")] = None,
@@ -101,13 +136,25 @@ def inbox() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    with_keyring: Annotated[
+        bool, typer.Option("--with-keyring", help="Also make the keyring when there is none and the database needs none yet.")
+    ] = False,
+) -> None:
     """Bring the database to the schema of this release. Safe to run twice and side by side."""
+    from app.cli.prepare import run_migrate
     from app.cli.settings import read_settings
-    from app.store.migrate import upgrade
 
-    settings = read_settings()
-    upgrade(settings.database_url, content_days_ahead=settings.content_retention_days + 7)
+    run_migrate(read_settings(), with_keyring=with_keyring)
+
+
+@app.command()
+def alive() -> None:
+    """Say whether the API or a worker works on this machine: exit status 0 or 1. For the health checks of containers."""
+    from app.cli.alive import run_alive
+    from app.cli.settings import read_settings
+
+    sys.exit(run_alive(read_settings()))
 
 
 @app.command(hidden=True)
@@ -157,16 +204,20 @@ def _dispatch(name: str, text: str) -> None:
 
 _dispatch("bench", "Measure: accept, delivery, queue. Arguments go to tests/bench (try --help).")
 _dispatch("chaos", "Kill things under load and count. Arguments go to tests/chaos (try --help).")
+_dispatch("evaluate", "Judge our reading of mail by labelled samples. Arguments go to tests/evaluate (try --help).")
+
+
+_OPERATOR_COMMANDS = ("accounts", "doctor", "held")
 
 
 def _mount_operator_commands() -> None:
-    """`account`, `domain` and `key`. They load the database's half of the house, so only when they (or the help) are called."""
+    """`account`, `held` and others. They load the database's half of the house, so only when they (or the help) are called."""
     asked = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     known = {command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands}
-    if asked in known or importlib.util.find_spec("app.cli.accounts") is None:
+    if asked in known:
         return
-    accounts = importlib.import_module("app.cli.accounts")
-    app.add_typer(accounts.app)
+    for name in _OPERATOR_COMMANDS:
+        app.add_typer(importlib.import_module(f"app.cli.{name}").app)
 
 
 def main() -> None:
@@ -177,7 +228,8 @@ def main() -> None:
         # Compared by name: most commands must not load the keyring's libraries for this.
         if type(error).__name__ != "KeyringError":
             raise
-        sys.exit(f"staffetta: {error} (make one with: staffetta keyring create)")
+        hint = " (make one with: staffetta keyring create)" if "there is no keyring" in str(error) else ""
+        sys.exit(f"staffetta: {error}{hint}")
 
 
 if __name__ == "__main__":

@@ -6,25 +6,24 @@ running notice a change within ten seconds.
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-import orjson
 import typer
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts import credentials, domains
-from app.cli.settings import read_settings
+from app.accounts.tracking_hosts import look_at_host, public_host, set_tracking_host
+from app.cli.work import AccountName, AsJson, columns, find_account, run_work, say
 from app.config import Settings
-from app.errors import RelayError
-from app.keyring import Keyring, KeyringError
+from app.keyring import Keyring
 from app.mail.address import normalise_domain
 from app.mail.dkim import Algorithm
+from app.resolver import Resolver
 
 app = typer.Typer()
 _options: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None}
@@ -34,11 +33,7 @@ key = typer.Typer(name="key", help="API keys of accounts.", **_options)
 for _commands in (account, domain, key):
     app.add_typer(_commands)
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value instead of words.")]
-AccountName = Annotated[str, typer.Argument(help="Name of the account.", metavar="ACCOUNT")]
 DomainName = Annotated[str, typer.Argument(help="The domain, like shop.example.com.", metavar="DOMAIN")]
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError)
-Work = Callable[[AsyncConnection, Settings], Awaitable[Any]]
 
 
 @account.command("add")
@@ -51,8 +46,8 @@ def add_account(name: AccountName, as_json: AsJson = False) -> None:
         except IntegrityError as error:
             raise ValueError(f"There is an account {name} already.") from error
 
-    made = _run(work)
-    _say(made, as_json, f"Account {name} added. Next: staffetta domain add {name} DOMAIN; staffetta key create {name}")
+    made = run_work(work)
+    say(made, as_json, f"Account {name} added. Next: staffetta domain add {name} DOMAIN; staffetta key create {name}")
 
 
 @account.command("list")
@@ -60,12 +55,12 @@ def list_accounts(as_json: AsJson = False) -> None:
     """List the accounts."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        shown = ("id", "name", "created_at", "paused_at")
+        shown = ("id", "name", "created_at", "paused_at", "tracking")
         return [{field: getattr(row, field) for field in shown} for row in await store.accounts.list_accounts(connection)]
 
-    found = _run(work)
+    found = run_work(work)
     rows = [(str(one["id"]), one["name"], _day(one["created_at"]), "paused" if one["paused_at"] else "") for one in found]
-    _say(found, as_json, _columns(("id", "name", "created", ""), rows, "There is no account yet: staffetta account add NAME"))
+    say(found, as_json, columns(("id", "name", "created", ""), rows, "There is no account yet: staffetta account add NAME"))
 
 
 @account.command("pause")
@@ -75,11 +70,27 @@ def pause_account(
     """Stop an account from submitting mail (what was accepted is still delivered), or let it go on."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        row = await _account(connection, name)
+        row = await find_account(connection, name)
         await store.accounts.set_paused(connection, row.id, not resume)
         return {"id": row.id, "name": name, "paused": not resume}
 
-    _say(_run(work), as_json, f"Account {name} {'may send again' if resume else 'is paused: its submissions are refused'}.")
+    say(run_work(work), as_json, f"Account {name} {'may send again' if resume else 'is paused: its submissions are refused'}.")
+
+
+@account.command("tracking")
+def set_tracking(
+    name: AccountName,
+    off: Annotated[bool, typer.Option("--off", help="Track nothing, whatever streams and messages say.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let an account's streams and messages say what is tracked, or track nothing of it at all."""
+
+    async def work(connection: AsyncConnection, _settings: Settings) -> Any:
+        row = await find_account(connection, name)
+        await store.accounts.set_tracking(connection, row.id, not off)
+        return {"id": row.id, "name": name, "tracking": not off}
+
+    say(run_work(work), as_json, f"Account {name}: {'nothing is tracked' if off else 'its streams and messages say what is tracked'}.")
 
 
 @domain.command("add")
@@ -93,12 +104,12 @@ def add_domain(
     algorithms: tuple[Algorithm, ...] = ("rsa-sha256", "ed25519-sha256") if ed25519 else ("rsa-sha256",)
 
     async def work(connection: AsyncConnection, settings: Settings) -> Any:
-        row = await _account(connection, account_name)
+        row = await find_account(connection, account_name)
         added = await domains.add_domain(connection, Keyring.load(settings.keyring_path), row.id, name, algorithms)
-        return await _described(connection, row.id, added.name)
+        return await _described(connection, settings, row.id, added.name)
 
-    made = _run(work)
-    _say(made, as_json, f"{account_name} may send as {made['name']}. Publish these DNS records:\n\n{_zone(made['records'])}")
+    made = run_work(work)
+    say(made, as_json, f"{account_name} may send as {made['name']}. Publish these DNS records:\n\n{_zone(made['records'])}")
 
 
 @domain.command("list")
@@ -106,27 +117,60 @@ def list_domains(account_name: Annotated[str | None, typer.Argument(metavar="ACC
     """List the domains of an account, or of all."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        rows = [await _account(connection, account_name)] if account_name else await store.accounts.list_accounts(connection)
+        rows = [await find_account(connection, account_name)] if account_name else await store.accounts.list_accounts(connection)
         return [
             {"account": row.name, "name": found.name, "created_at": found.created_at}
             for row in rows
             for found in await store.domains.list_domains(connection, row.id)
         ]
 
-    found = _run(work)
+    found = run_work(work)
     rows = [(one["name"], one["account"], _day(one["created_at"])) for one in found]
-    _say(found, as_json, _columns(("domain", "account", "added"), rows, "There is no domain yet: staffetta domain add ACCOUNT DOMAIN"))
+    say(found, as_json, columns(("domain", "account", "added"), rows, "There is no domain yet: staffetta domain add ACCOUNT DOMAIN"))
 
 
 @domain.command("records")
 def show_records(account_name: AccountName, name: DomainName, as_json: AsJson = False) -> None:
     """Show the DNS records to publish for a domain."""
 
-    async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        return await _described(connection, (await _account(connection, account_name)).id, normalise_domain(name))
+    async def work(connection: AsyncConnection, settings: Settings) -> Any:
+        return await _described(connection, settings, (await find_account(connection, account_name)).id, normalise_domain(name))
 
-    found = _run(work)
-    _say(found, as_json, _zone(found["records"]))
+    found = run_work(work)
+    say(found, as_json, _zone(found["records"]))
+
+
+@domain.command("tracking")
+def set_host(
+    account_name: AccountName,
+    name: DomainName,
+    host: Annotated[str | None, typer.Argument(help="A name below the domain, like click.shop.example.com.", metavar="HOST")] = None,
+    off: Annotated[bool, typer.Option("--off", help="Take it away: links lead to this server's own name.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set the host of links in a domain's mail, and check whether it leads here. Run it again when its record is published."""
+    if (host is None) != off:
+        sys.exit("staffetta: name a HOST, or give --off")
+
+    async def work(connection: AsyncConnection, settings: Settings) -> Any:
+        row = await find_account(connection, account_name)
+        domain_name = normalise_domain(name)
+        resolver = Resolver(settings.dns_servers)
+        seen = await look_at_host(resolver, domain_name, host, settings.public_url) if host is not None else None
+        found = await set_tracking_host(connection, row.id, domain_name, seen)
+        if found is None:
+            return {"domain": name, "host": None}
+        target = public_host(settings.public_url)
+        return {"domain": name, "host": found.host, "verified_at": found.verified_at, "problem": found.problem, "target": target}
+
+    made = run_work(work)
+    words = f"Links in mail from {name} lead to this server's own name."
+    if made["host"] is not None:
+        words = f"Links in mail from {name} go by {made['host']}."
+        if made["problem"] is not None:
+            use = "It is still used." if made["verified_at"] else "It is not used yet."
+            words = f"{made['problem']} {use} Publish: {made['host']}. IN CNAME {made['target']}."
+    say(made, as_json, words)
 
 
 @domain.command("remove")
@@ -141,11 +185,11 @@ def remove_domain(
     """Take a domain and its DKIM keys away from an account."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        row = await _account(connection, account_name)
+        row = await find_account(connection, account_name)
         await domains.remove_domain(connection, row.id, normalise_domain(name), even_with_mail=even_with_mail)
         return {"account": account_name, "removed": name}
 
-    _say(_run(work), as_json, f"{account_name} may no longer send as {name}. Remove its DNS records when no mail of it is under way.")
+    say(run_work(work), as_json, f"{account_name} may no longer send as {name}. Remove its DNS records when no mail of it is under way.")
 
 
 @key.command("create")
@@ -160,14 +204,14 @@ def create_key(
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
 
     async def work(connection: AsyncConnection, settings: Settings) -> Any:
-        row = await _account(connection, account_name)
+        row = await find_account(connection, account_name)
         wanted = scopes or [credentials.ALL]
         keyring = Keyring.load(settings.keyring_path)
         made = await credentials.create_key(connection, keyring, row.id, name=_clean_name(name), scopes=wanted, expires_at=expires_at)
         return {"id": made[0], "key": made[1], "account": account_name, "scopes": wanted, "expires_at": expires_at}
 
-    made = _run(work)
-    _say(
+    made = run_work(work)
+    say(
         made, as_json, f"{made['key']}\n\nThis is the only time it is shown. Its id is {made['id']}, it allows {', '.join(made['scopes'])}."
     )
 
@@ -177,15 +221,15 @@ def list_keys(account_name: AccountName, as_json: AsJson = False) -> None:
     """List an account's keys; never the secret."""
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
-        rows = await store.accounts.list_keys(connection, (await _account(connection, account_name)).id)
+        rows = await store.accounts.list_keys(connection, (await find_account(connection, account_name)).id)
         shown = ("id", "name", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
         return [{field: getattr(row, field) for field in shown} for row in rows]
 
-    found = _run(work)
+    found = run_work(work)
     rows = [
         (one["id"], one["name"], ",".join(one["scopes"]), _day(one["created_at"]), _day(one["last_used_at"]), _fate(one)) for one in found
     ]
-    _say(found, as_json, _columns(("id", "name", "scopes", "created", "last used", ""), rows, "The account has no key."))
+    say(found, as_json, columns(("id", "name", "scopes", "created", "last used", ""), rows, "The account has no key."))
 
 
 @key.command("revoke")
@@ -196,40 +240,11 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="Id of the key.", meta
         await credentials.revoke_key(connection, None, key_id)
         return {"id": key_id, "revoked": True}
 
-    _say(_run(work), as_json, f"Key {key_id} is revoked; running servers forget it within {credentials.POSITIVE_SECONDS:.0f} seconds.")
+    say(run_work(work), as_json, f"Key {key_id} is revoked; running servers forget it within {credentials.POSITIVE_SECONDS:.0f} seconds.")
 
 
-def _run(work: Work) -> Any:
-    """Do the work in one transaction; what cannot be done is one line and exit status 1."""
-    settings = read_settings()
-
-    async def run() -> Any:
-        database = store.db.Database(settings.database_url)
-        try:
-            async with database.transaction() as connection:
-                return await work(connection, settings)
-        finally:
-            await database.close()
-
-    try:
-        return asyncio.run(run())
-    except RelayError as error:
-        sys.exit(f"staffetta: {error.message}")
-    except (ValueError, KeyringError) as error:
-        sys.exit(f"staffetta: {error}")
-    except _AWAY as error:
-        sys.exit(f"staffetta: the database {_without_password(settings.database_url)} does not answer as it should: {error}".split("\n")[0])
-
-
-async def _account(connection: AsyncConnection, name: str) -> Any:
-    row = await store.accounts.find_account(connection, name)
-    if row is None:
-        raise ValueError(f"There is no account {name}.")
-    return row
-
-
-async def _described(connection: AsyncConnection, account_id: int, name: str) -> Any:
-    for row, records in await domains.list_domains(connection, account_id):
+async def _described(connection: AsyncConnection, settings: Settings, account_id: int, name: str) -> Any:
+    for row, records in await domains.list_domains(connection, account_id, public_host(settings.public_url)):
         if row.name == name:
             shown = [{"type": r.type, "name": r.name, "value": r.value, "purpose": r.purpose, "required": r.required} for r in records]
             return {"name": row.name, "records": shown}
@@ -242,23 +257,12 @@ def _clean_name(name: str) -> str:
     return name
 
 
-def _say(value: Any, as_json: bool, words: str) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_UTC_Z).decode() if as_json else words)
-
-
-def _columns(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> str:
-    if not rows:
-        return nothing
-    widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows))
-
-
 def _zone(records: Sequence[dict[str, Any]]) -> str:
     """The records as lines of a zone file: texts in strings of at most 255 octets (RFC 1035 §3.3)."""
     lines = []
     for record in records:
         value = record["value"]
-        texts = " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255))
+        texts = " ".join(f'"{value[start : start + 255]}"' for start in range(0, len(value), 255)) if record["type"] == "TXT" else value
         lines.append(f"; {record['purpose']}{'' if record['required'] else ' (advised)'}\n{record['name']}. IN {record['type']} {texts}")
     return "\n".join(lines)
 
@@ -271,8 +275,3 @@ def _fate(found: dict[str, Any]) -> str:
     if found["revoked_at"]:
         return f"revoked {_day(found['revoked_at'])}"
     return f"expires {_day(found['expires_at'])}" if found["expires_at"] else ""
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -24,6 +24,27 @@ def run_prepare(settings: Settings, first_account: Path) -> None:
         sys.exit(f"ERROR: {error}")
 
 
+def run_migrate(settings: Settings, *, with_keyring: bool) -> None:
+    """Migrate; with a keyring, make that too for a new database. An old one without its keyring is a mistake to mend, not to hide."""
+    try:
+        upgrade(settings.database_url, content_days_ahead=settings.content_retention_days + 7)
+        if with_keyring:
+            asyncio.run(_first_keyring(settings))
+    except KeyringError as error:
+        sys.exit(f"staffetta: {error}")
+
+
+async def _first_keyring(settings: Settings) -> None:
+    database = store.db.Database(settings.database_url)
+    try:
+        async with database.reading() as connection:
+            if not settings.keyring_path.exists() and await store.accounts.list_accounts(connection):
+                raise KeyringError(f"there is no keyring at {settings.keyring_path}, but this database needs the one it was used with")
+        Keyring.load_or_create(settings.keyring_path)
+    finally:
+        await database.close()
+
+
 async def _first_account(settings: Settings, path: Path) -> None:
     database = store.db.Database(settings.database_url)
     try:

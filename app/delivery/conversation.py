@@ -5,23 +5,13 @@ Time limits are RFC 5321 §4.5.3.2's. How a conversation is held is `transport`'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 
 from app.mail.reply import Reply
 
 TIMED_OUT = "timed out"  # the error of a conversation in which a reply did not come in time
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """A server to talk to. `host` is the MX name (for TLS), `address` what is dialled, `source` the egress IP."""
-
-    host: str
-    address: str
-    port: int
-    source: str | None = None
 
 
 class Phase(StrEnum):
@@ -40,9 +30,33 @@ class Phase(StrEnum):
 class Tls(StrEnum):
     """What is asked of a connection."""
 
-    OPPORTUNISTIC = "opportunistic"  # when offered
-    NEVER = "never"  # after a handshake that failed
-    REQUIRED = "required"  # or no mail
+    OPPORTUNISTIC = "opportunistic"  # when offered, with any certificate; in the clear after a handshake that failed
+    NEVER = "never"  # in the clear
+    REQUIRED = "required"  # with any certificate, or no mail
+    VERIFY = "verify"  # with a certificate that names the host and comes from somebody this machine trusts, or no mail
+
+    @property
+    def is_demanded(self) -> bool:
+        return self in (Tls.REQUIRED, Tls.VERIFY)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A server to talk to, and how.
+
+    `host` is the MX name (for TLS), `address` what is dialled, `source` the egress IP. `deliveries`: how many on one connection, 0 = as
+    the settings say.
+    """
+
+    host: str
+    address: str
+    port: int
+    source: str | None = None
+    tls: Tls = Tls.OPPORTUNISTIC
+    deliveries: int = 0
+
+
+_OPENING = frozenset((Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,10 @@ class Timeouts:
     block_seconds: float = 180.0
     dot_seconds: float = 600.0
     quit_seconds: float = 2.0
+
+    def scaled(self, patience: float) -> Timeouts:
+        """All of them times `patience`."""
+        return Timeouts(**{field.name: getattr(self, field.name) * patience for field in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,16 @@ class Conversation:
     @property
     def accepted(self) -> bool:
         return self.phase is Phase.DOT and self.reply is not None and self.reply.code // 100 == 2
+
+    @property
+    def is_ours(self) -> bool:
+        """Nothing was sent: the server does not offer what this message needs, and the reply is our own."""
+        return self.reply is not None and self.error is not None
+
+    @property
+    def never_opened(self) -> bool:
+        """No connection came about, so nothing was said about a message."""
+        return self.phase in _OPENING
 
     @property
     def tls_broken(self) -> bool:

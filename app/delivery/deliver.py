@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -21,20 +22,23 @@ from app.delivery.connections import Connections
 from app.delivery.conversation import TIMED_OUT
 from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
-from app.delivery.outgoing import Flow, Outgoing, make_outgoing
-from app.delivery.retry import Outcome, judge, next_attempt_at
+from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, cut_content, make_outgoing
+from app.delivery.restraint import Restraint
+from app.delivery.retry import Outcome
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
 from app.delivery.transport import Connection, Conversation, Hop, Phase
-from app.delivery.verdicts import conversation_of, verdict_of
+from app.delivery.verdicts import Chance, conversation_of, judged, put_off, verdict_of
 from app.errors import NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of
+from app.mail.downgrade import MENDED_BY_DOWNGRADE, downgrade
 from app.mail.envelope import Envelope
 from app.store.states import RecipientState
 
 _LARGE_LOADS = 4
 _HOPS_PER_ATTEMPT = 4
+_FAULT_SECONDS = 60.0
 _CLOSING = 421  # RFC 5321 §3.8
 
 
@@ -59,12 +63,13 @@ class Deliveries:
         self._settings = settings
         self._lease = lease
         self._domains = domains
-        self._return_path_key = keyring.mac_key("return-path")
+        self._marks = Marks.of(settings, keyring)
         self._router = router
         self._connections = connections
         self._settler = settler
         self._want = want
         self._strayed = strayed
+        self._restraint = Restraint(settings, lease, self._start)
         self._sites: dict[int, Site] = {}
         self._waiting: OrderedDict[int, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,11 +93,20 @@ class Deliveries:
         site = self._sites.get(site_id)
         return site.lanes[lane_class].count if site is not None else 0
 
+    def is_limited(self, site_id: int) -> bool:
+        """Whether a site has limits of its own, so that more workers would not make it faster."""
+        return self._restraint.is_limited(site_id)
+
+    def held_back(self) -> dict[str, str]:
+        """The sites whose mail waits for a limit: why, by the site's id as text."""
+        return self._restraint.figures(self._sites)
+
     def offer(self, job: Job) -> None:
         """Take a claimed job in; a conversation starts for it when its site has a connection free."""
         site = self._sites.get(job.claimed.site_id)
         if site is None:
             site = self._sites[job.claimed.site_id] = Site(job.claimed.site_id)
+            self._restraint.remind(site)
         site.push(job)
         self._held[job.held] = job.claimed.bytes if job.body is not None else 0
         self.unsettled_bytes += self._held[job.held]
@@ -124,14 +138,8 @@ class Deliveries:
 
     # --- who runs when
 
-    def _limit_of(self, site: Site) -> int:
-        """Our part of the site's connections."""
-        slot = self._lease.slot_of(site.id)
-        slots = slot[0] if slot is not None else 1
-        return max(1, self._settings.connections_per_site // slots)
-
     def _start(self, site: Site) -> None:
-        if not site.buffered or site.busy >= self._limit_of(site):
+        if not site.buffered or site.is_resting or site.busy >= self._restraint.connections_of(site):
             return
         if self.conversing >= self._settings.worker_connections:
             self._waiting[site.id] = None
@@ -149,6 +157,8 @@ class Deliveries:
         flow = Flow()
         try:
             while (job := flow.take_job() or self._next_job(site)) is not None:
+                if not site.is_known and await self._is_one_too_many(site, job):
+                    break
                 await self._deliver_safely(job, site, flow)
                 self._close_unused(flow)
                 if flow.job is None and self._others_wait(site):
@@ -159,10 +169,25 @@ class Deliveries:
             self._go_on(site)
 
     def _next_job(self, site: Site) -> Job | None:
-        job = site.pop() if site.busy <= self._limit_of(site) else None
+        if not site.buffered or site.busy > self._restraint.connections_of(site):
+            return None
+        if site.pace is not None and not self._restraint.lets_go(site):
+            return None
+        job = site.pop()
         if job is not None:
             self._want(site.id, site.lanes[job.claimed.lane_class].count)
+            if site.pace is not None:
+                self._start(site)  # it was started alone when its pace let it go on
         return job
+
+    async def _is_one_too_many(self, site: Site, job: Job) -> bool:
+        """Whether the site's limits, known with its first route, have no room for this task; its job is in the lane again then."""
+        route = await self._router.resolve(domain_of(job.deliverable.address))
+        self._restraint.learn(site, route.provider if isinstance(route, Route) else None)
+        if site.busy <= self._restraint.connections_of(site) and (site.pace is None or self._restraint.lets_go(site)):
+            return False
+        site.push(job)
+        return True
 
     def _others_wait(self, site: Site) -> bool:
         """Whether all conversations are under way and another site's turn has come."""
@@ -190,7 +215,7 @@ class Deliveries:
             verdict = None
         except Exception as error:  # a fault of ours must neither lose the recipient nor stop the site
             log.loop_failed("deliver", error)
-            verdict = self._deferred(job, "internal fault")
+            verdict = self._put_off(job, "internal fault")
         if verdict is None:
             await self._release(job)
         else:
@@ -200,12 +225,18 @@ class Deliveries:
         """The verdict on one job; None when it was not tried because the lease is no longer ours."""
         if not self._lease.holds(job.owner):
             return None
+        if site.silence is not None and (reason := self._restraint.put_off(site)) is not None:
+            return self._put_off(job, *reason)
         outgoing = flow.take_outgoing(job) or await self._make_ready(job)
         if not isinstance(outgoing, Outgoing):
             return outgoing
         conversation = await self._converse(outgoing, site, flow)
-        job.head = job.body = None
-        return self._judged(job, conversation, phase=conversation.phase.value) if conversation is not None else None
+        job.head = job.body = job.cut = None
+        if conversation is None:
+            return None
+        if conversation.never_opened or site.silence is not None:
+            self._restraint.heed(site, conversation)
+        return self._judged(job, conversation, phase=conversation.phase.value)
 
     async def _make_ready(self, job: Job) -> Outgoing | Verdict:
         """The job with all that its conversation needs, or the verdict that makes a conversation needless."""
@@ -218,20 +249,20 @@ class Deliveries:
             return self._judged(job, conversation_of(route, now), phase=None)
         if job.body is None and not await self._load(job):
             return verdict_of(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
-        keys = await self._domains.signing_keys(deliverable.domain_id)
-        return make_outgoing(job, route, keys, self._settings.return_path_domain, self._return_path_key)
+        signing = await self._domains.signing(deliverable.domain_id)
+        return make_outgoing(job, route.hops, signing, self._marks)
 
     def _make_ready_at_once(self, job: Job, hop: Hop) -> Outgoing | None:
         """The same without waiting for anything; None unless all of it is at hand and the job goes to this hop."""
         deliverable = job.deliverable
         route = self._router.kept(domain_of(deliverable.address))
-        keys = self._domains.kept_signing_keys(deliverable.domain_id)
-        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and keys is not None and job.body is not None
+        signing = self._domains.kept_signing(deliverable.domain_id)
+        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and signing is not None and job.body is not None
         if not is_at_hand or deliverable.expires_at <= datetime.now(UTC) or not self._lease.holds(job.owner):
             return None
-        assert isinstance(route, Route) and keys is not None
+        assert isinstance(route, Route) and signing is not None
         try:
-            return make_outgoing(job, route, keys, self._settings.return_path_domain, self._return_path_key)
+            return make_outgoing(job, route.hops, signing, self._marks)
         except Exception:  # it comes again when the job's own turn has come, and is dealt with there
             return None
 
@@ -240,9 +271,10 @@ class Deliveries:
     async def _converse(self, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation | None:
         """Try the hops in their order until one answers; None when the lease ended before the dot."""
         conversation: Conversation | None = None
-        for hop in outgoing.hops[:_HOPS_PER_ATTEMPT]:
+        for hop in self._connections.in_order(outgoing.hops)[:_HOPS_PER_ATTEMPT]:
             conversation = await self._converse_with(hop, outgoing, site, flow)
-            if conversation.reply is not None or conversation.dot_sent:
+            # A host that does not open its door, whatever it says, has not spoken for the others (RFC 5321 §5.1)
+            if not conversation.never_opened and (conversation.reply is not None or conversation.dot_sent):
                 break
             if not self._lease.holds(outgoing.job.owner):
                 return None
@@ -268,16 +300,41 @@ class Deliveries:
             may_send_dot=lambda: self._lease.holds(owner),
             following=lambda: self._find_following(connection, site, flow),
         )
+        if conversation.is_ours and connection.usable:
+            try:
+                conversation = await self._converse_for_less(connection, outgoing, conversation)
+            except BaseException:
+                self._connections.give_back(connection, keep=False)
+                raise
         if connection.begun is not None:
             flow.connection = connection
         else:
             self._connections.give_back(connection, keep=self._may_keep(site))
         return conversation
 
+    async def _converse_for_less(self, connection: Connection, outgoing: Outgoing, refused: Conversation) -> Conversation:
+        """The same message in a form for a server that offers less, if it has one; else what was refused, with the reason."""
+        job = outgoing.job
+        if refused.reply is None or refused.reply.enhanced not in MENDED_BY_DOWNGRADE or not job.deliverable.address.isascii():
+            return refused
+        assert job.head is not None and job.body is not None
+        signing = await self._domains.signing(job.deliverable.domain_id)
+        try:
+            job.head, job.body = downgrade(job.head, body_of(job, signing, self._marks))
+        except ValueError as error:
+            return replace(refused, reply=replace(refused.reply, text=f"{refused.reply.text}: {error}"))
+        job.cut = None  # the new body has its links already
+        lesser = make_outgoing(job, outgoing.hops, signing, self._marks)
+        return await connection.converse(lesser.envelope, lesser.wire, may_send_dot=lambda: self._lease.holds(job.owner))
+
     def _find_following(self, connection: Connection, site: Site, flow: Flow) -> tuple[Envelope, bytes] | None:
         """The next message for this connection. Whatever is taken out of the lane is the task's next job, at hand or not."""
-        is_last = connection.served >= self._settings.deliveries_per_connection
-        if is_last or not self._connections.takes_ahead(connection.hop) or not self._may_keep(site) or self._others_wait(site):
+        if (
+            self._connections.is_spent(connection)
+            or not self._connections.takes_ahead(connection.hop)
+            or not self._may_keep(site)
+            or self._others_wait(site)
+        ):
             return None
         flow.job = self._next_job(site)
         if flow.job is None:
@@ -303,7 +360,7 @@ class Deliveries:
 
     def _may_keep(self, site: Site) -> bool:
         """Whether a connection of a site is still ours to keep: not when others serve it now, or it was widened to more workers."""
-        return self._lease.slot_of(site.id) is not None and site.busy <= self._limit_of(site)
+        return self._lease.slot_of(site.id) is not None and site.busy <= self._restraint.connections_of(site)
 
     def _close_unused(self, flow: Flow) -> None:
         """A connection whose next message was not handed over after all (its lease ended) cannot serve another."""
@@ -315,8 +372,8 @@ class Deliveries:
         message_id = store.ids.message_of(job.claimed.recipient_id)
         async with self._large, self._database.hot() as connection:
             found = await store.messages.load_content(connection, [job.claimed.account_id], [message_id], job.deliverable.purge_on)
-        for _, head, body in found:
-            job.head, job.body = head, body
+        for stored in found:
+            job.head, job.body, job.cut = stored.head, stored.body, cut_content(stored.body, stored.tracking)
         return bool(found)
 
     async def _release(self, job: Job) -> None:
@@ -332,23 +389,10 @@ class Deliveries:
     # --- verdicts
 
     def _judged(self, job: Job, conversation: Conversation, *, phase: str | None) -> Verdict:
-        outcome = judge(
-            conversation.reply,
-            phase,
-            accepted=conversation.accepted,
-            error=conversation.error,
-            attempts=job.claimed.attempts + 1,
-            now=datetime.now(UTC),
-            expires_at=job.deliverable.expires_at,
-            first_wait_seconds=self._settings.retry_first_seconds,
-            chance=random.random(),  # noqa: S311  (jitter)
-        )
-        return verdict_of(job, outcome, conversation)
+        return judged(job, conversation, self._chance(), phase=phase)
 
-    def _deferred(self, job: Job, reason: str) -> Verdict:
-        now = datetime.now(UTC)
-        due_at = next_attempt_at(
-            job.claimed.attempts + 1, now=now, expires_at=job.deliverable.expires_at, first_wait_seconds=60.0, chance=0.5
-        )
-        state = RecipientState.DEFERRED if due_at is not None else RecipientState.EXPIRED
-        return verdict_of(job, Outcome(state, None, due_at, reason), None)
+    def _put_off(self, job: Job, reason: str, seconds: float = _FAULT_SECONDS) -> Verdict:
+        return put_off(job, reason, self._chance(), seconds=seconds)
+
+    def _chance(self) -> Chance:
+        return Chance(datetime.now(UTC), self._settings.retry_first_seconds, random.random())  # noqa: S311  (jitter)

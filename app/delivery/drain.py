@@ -28,11 +28,13 @@ from app.delivery.connections import Connections
 from app.delivery.deliver import Deliveries
 from app.delivery.lanes import Job
 from app.delivery.lease import Lease
+from app.delivery.outgoing import cut_content
 from app.delivery.placing import Placing
 from app.delivery.route import Router
 from app.delivery.settle import Settler, Verdict
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.mail.tracking import CutBody
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
 
 _PROMOTED_AT_ONCE = 1000
@@ -90,7 +92,7 @@ class Drain:
             take=self._take,
         )
         self._placing = Placing(database, settings, self.lease, wakes, router, self._claims.tell)
-        self._shared: OrderedDict[UUID, tuple[bytes, bytes]] = OrderedDict()
+        self._shared: OrderedDict[UUID, tuple[bytes, bytes, CutBody | None]] = OrderedDict()
         self._shared_bytes = 0
         self._stop = asyncio.Event()
         self._narrow_due: dict[int, float] = {}
@@ -106,6 +108,7 @@ class Drain:
             "conversing": self._deliveries.conversing,
             "connections_opened": self._connections.opened,
             "connections_idle": self._connections.idle_count,
+            "held_back": self._deliveries.held_back(),
             "delivery_seconds": self._settler.latency.figures(),
         }
 
@@ -179,8 +182,8 @@ class Drain:
             if deliverable is None:
                 lost.append(row.recipient_id)
                 continue
-            head, body = self._shared.get(store.ids.message_of(row.recipient_id), (None, None))
-            self._deliveries.offer(Job(owner, row, deliverable, head, body))
+            head, body, cut = self._shared.get(store.ids.message_of(row.recipient_id), (None, None, None))
+            self._deliveries.offer(Job(owner, row, deliverable, head, body, cut))
         if lost:
             await store.queue.delete_rows(connection, owner, lost)
             log.rows_without_message(len(lost))
@@ -196,13 +199,15 @@ class Drain:
                 wanted.setdefault(purge_days[row.recipient_id], {})[message_id] = row.account_id
         self._trim_shared()
         for day, accounts in wanted.items():
-            for message_id, head, body in await store.messages.load_content(connection, list(accounts.values()), list(accounts), day):
-                self._shared[message_id] = (head, body)
+            for message_id, head, body, tracking in await store.messages.load_content(
+                connection, list(accounts.values()), list(accounts), day
+            ):
+                self._shared[message_id] = (head, body, cut_content(body, tracking))
                 self._shared_bytes += len(head) + len(body)
 
     def _trim_shared(self) -> None:
         while self._shared_bytes > _SHARED_BYTES:
-            _, (head, body) = self._shared.popitem(last=False)
+            _, (head, body, _cut) = self._shared.popitem(last=False)
             self._shared_bytes -= len(head) + len(body)
 
     # --- the small loops
@@ -245,7 +250,7 @@ class Drain:
             await asyncio.sleep(0.25)
             for site_id in self._claims.full_sites():
                 slot = self.lease.slot_of(site_id)
-                if site_id <= 0 or slot is None or slot[1] != 0:
+                if site_id <= 0 or slot is None or slot[1] != 0 or self._deliveries.is_limited(site_id):
                     continue
                 self._narrow_due[site_id] = loop.time() + _NARROW_AFTER_SECONDS
                 if self._claims.full_for(site_id) > _WIDEN_AFTER_SECONDS and slot[0] < len(self.lease.live):

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.delivery.pacing import Pace, Silence
+from app.delivery.providers import Provider
+from app.mail.tracking import CutBody
 from app.store.messages import Deliverable
 from app.store.queue import Claimed
 
@@ -30,6 +33,7 @@ class Job:
     deliverable: Deliverable
     head: bytes | None
     body: bytes | None
+    cut: CutBody | None = None  # the body in pieces, when there is something in it to track
 
     @property
     def held(self) -> tuple[int, UUID]:
@@ -79,14 +83,19 @@ class FairBuffer:
 
 
 class Site:
-    """One receiving site that this worker serves: its two lanes and how many conversations are under way."""
+    """One receiving site that this worker serves: its two lanes, how many conversations are under way, and what holds it back."""
 
-    __slots__ = ("busy", "id", "lanes")
+    __slots__ = ("busy", "id", "is_known", "is_resting", "lanes", "pace", "provider", "silence")
 
     def __init__(self, site_id: int) -> None:
         self.id = site_id
         self.lanes = (FairBuffer(), FairBuffer())
         self.busy = 0
+        self.is_known = False  # whether a route has told of its limits
+        self.is_resting = False  # until its pace lets it go on
+        self.provider: Provider | None = None
+        self.pace: Pace | None = None
+        self.silence: Silence | None = None
 
     @property
     def buffered(self) -> int:

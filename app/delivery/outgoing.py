@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from app.accounts.domains import Signing
+from app.config import Settings
 from app.delivery.conversation import Hop
 from app.delivery.lanes import Job
-from app.delivery.route import Route
 from app.delivery.transport import Connection
-from app.mail.dkim import SigningKey
+from app.keyring import Keyring
 from app.mail.envelope import Envelope, encode_return_path
-from app.mail.finish import finish
+from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE, finish
+from app.mail.tokens import MAC_PURPOSE, TokenWriter
+from app.mail.tracking import CutBody, cut_body, plan_of_json, splice
+from app.mail.unsubscribe import unsubscribe_fields, unsubscribe_url
 from app.store.ids import milliseconds_of
 
 
@@ -30,14 +36,62 @@ class Outgoing:
     wire: bytes
 
 
-def make_outgoing(job: Job, route: Route, keys: Sequence[SigningKey], return_path_domain: str, return_path_key: bytes) -> Outgoing:
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What brings home what a mail carries: the domain and the key of return paths, the key of tokens, and where the house is found."""
+
+    return_path_domain: str
+    return_path_key: bytes
+    token_key_id: int
+    token_key: bytes
+    public_url: str  # without a slash at the end
+
+    @classmethod
+    def of(cls, settings: Settings, keyring: Keyring) -> Marks:
+        return cls(
+            settings.return_path_domain,
+            keyring.mac_key("return-path"),
+            keyring.current_id,
+            keyring.mac_key(MAC_PURPOSE),
+            settings.public_url.rstrip("/"),
+        )
+
+    def link_origin(self, signing: Signing) -> str:
+        """Scheme and host of the links in a domain's mail."""
+        return f"https://{signing.tracking_host}" if signing.tracking_host is not None else self.public_url
+
+    def token_writer(self, job: Job) -> TokenWriter:
+        return TokenWriter(self.token_key_id, self.token_key, job.claimed.account_id, job.claimed.recipient_id)
+
+
+def body_of(job: Job, signing: Signing, marks: Marks) -> bytes:
+    """The body of this recipient: its own tokens in the links, and its pixel, if the message is tracked."""
+    assert job.body is not None
+    adds = job.deliverable.adds
+    if job.cut is None or not adds & (OPENS | CLICKS):
+        return job.body
+    opens, clicks = bool(adds & OPENS), bool(adds & CLICKS)
+    return splice(job.cut, marks.token_writer(job), marks.link_origin(signing), opens=opens, clicks=clicks)
+
+
+def cut_content(body: bytes, tracking: str | None) -> CutBody | None:
+    """A stored body cut by its stored plan: once for all recipients of a message."""
+    return cut_body(body, plan_of_json(orjson.loads(tracking))) if tracking is not None else None
+
+
+def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks) -> Outgoing:
     """Finish and sign the job's content, which must be loaded."""
     assert job.head is not None and job.body is not None
-    recipient_id, address = job.claimed.recipient_id, job.deliverable.address
-    wire = finish(job.head, job.body, added_headers=(), keys=keys, timestamp=milliseconds_of(recipient_id) // 1000)
-    return_path = encode_return_path(recipient_id, return_path_domain, return_path_key)
+    recipient_id, address, deliverable = job.claimed.recipient_id, job.deliverable.address, job.deliverable
+    added = b""
+    if deliverable.adds & UNSUBSCRIBE:
+        added = unsubscribe_fields(unsubscribe_url(marks.link_origin(signing), marks.token_writer(job), deliverable.stream))
+    wire = finish(
+        job.head, body_of(job, signing, marks), added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000
+    )
+    return_path = encode_return_path(recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
-    return Outgoing(job, route.hops, envelope, wire)
+    return Outgoing(job, hops, envelope, wire)
 
 
 class Flow:

@@ -24,6 +24,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.delivery.conversation import TIMED_OUT, Hop, Phase, Timeouts, Tls
 
 REPLY_LIMIT_BYTES = 64 * 1024
+_DEMANDED = "TLS is required for this domain"
 
 
 class RawReply(NamedTuple):
@@ -233,6 +234,9 @@ class Dial(aiosmtplib.SMTP):
             self._phase = Phase.EHLO
             await self._greet()
             await self._encrypt(tls)
+        except OpeningError:
+            self.hang_up()
+            raise
         except aiosmtplib.SMTPResponseException as no:
             self.hang_up()
             text = no.message.encode("utf-8", "surrogateescape")
@@ -278,18 +282,26 @@ class Dial(aiosmtplib.SMTP):
         if tls is Tls.NEVER:
             return
         if not self.supports_extension("starttls"):
-            if tls is Tls.REQUIRED:
-                raise OpeningError(Phase.TLS, None, "TLS is required and the server does not offer it")
+            if tls.is_demanded:
+                raise OpeningError(Phase.TLS, None, f"{_DEMANDED}, and the server does not offer it")
             return
         self._phase = Phase.TLS  # until the second EHLO is answered: servers often refuse a handshake only then
         try:
             # It forgets what the first EHLO had said, and bytes sent before the handshake (RFC 3207 §4.2)
             await self.starttls(server_hostname=self._hop.host.rstrip("."), timeout=self._times.tls_seconds)
         except aiosmtplib.SMTPResponseException as no:
-            if tls is Tls.REQUIRED or no.code not in range(450, 600):
+            words = readable(no.message.encode("utf-8", "surrogateescape"))
+            if tls.is_demanded:  # not the server's "no" to the mail: a 5yz here must not bounce it
+                raise OpeningError(Phase.TLS, None, f"{_DEMANDED}, and the server refused it: {no.code} {words}") from no
+            if no.code not in range(450, 600):
                 raise
             self._phase = Phase.EHLO  # RFC 3207 §4: offered, then refused with 454; the session goes on in the clear
             return
+        except (OSError, TimeoutError, aiosmtplib.SMTPException) as error:
+            if not tls.is_demanded:
+                raise
+            words = TIMED_OUT if isinstance(error, TimeoutError) else readable(str(error).encode("utf-8", "replace"))
+            raise OpeningError(Phase.TLS, None, f"{_DEMANDED}, and the handshake failed: {words or type(error).__name__}") from error
         await self._greet()
         self._phase = Phase.EHLO
 

@@ -7,6 +7,9 @@ until it is too old:
 
 With a first wait of 2 minutes: 2, 5, 12, 30, 75 minutes, then every 2 hours; RFC 5321 §4.5.4.1 asks for about two tries in the first
 hour and then less often. A recipient whose next attempt would lie past expires_at gets one last attempt at that time, then expires.
+
+A recipient that is put off without an attempt (its site cannot be reached) waits for as long as it is told, and at least half of its age up
+to an hour: so a mail of today goes as soon as the site is back, and one that has waited for long does not go round and round.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from app.store.states import RecipientState
 
 GROWTH = 2.5
 LONGEST_WAIT = timedelta(hours=2)
+LONGEST_PUT_OFF = timedelta(hours=1)
 JITTER = 0.2
 # A try later than this before expiry is not worth another wait.
 _LAST_CHANCE = timedelta(seconds=30)
@@ -66,7 +70,16 @@ def next_attempt_at(attempts: int, *, now: datetime, expires_at: datetime, first
     """When to try again after `attempts` attempts; None when it is given up."""
     longest = max(LONGEST_WAIT.total_seconds(), first_wait_seconds)
     wait = min(first_wait_seconds * GROWTH ** min(attempts - 1, 20), longest)
-    due_at = now + timedelta(seconds=wait * (1 - JITTER + 2 * JITTER * chance))
+    return _within(now + timedelta(seconds=wait * (1 - JITTER + 2 * JITTER * chance)), now, expires_at)
+
+
+def put_off_until(seconds: float, *, accepted_at: datetime, now: datetime, expires_at: datetime, chance: float) -> datetime | None:
+    """When to look again at what is not tried for `seconds`; None when it is given up."""
+    wait = max(timedelta(seconds=seconds), min((now - accepted_at) / 2, LONGEST_PUT_OFF))
+    return _within(now + wait * (1 + 2 * JITTER * chance), now, expires_at)
+
+
+def _within(due_at: datetime, now: datetime, expires_at: datetime) -> datetime | None:
     if due_at < expires_at:
         return due_at
     return expires_at - timedelta(seconds=1) if expires_at - now > _LAST_CHANCE else None

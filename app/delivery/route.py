@@ -7,26 +7,31 @@ names of his own.
 
     no such domain            550 5.1.2     the definite answers are permanent: they do not change while mail waits
     null MX (RFC 7505)        550 5.1.10
-    no MX host has an address 550 5.4.4
+    no MX host has an address 550 5.4.4     nor has one that is an address itself: an MX names a host (RFC 5321 §5.1)
     only private addresses    550 5.4.6     loopback, private and special ones, and this server itself: a loop, or a
                                             domain that wants no mail
     SERVFAIL, timeout         450 4.4.3     everything else may be mended
 
-Routes are kept by domain for the shortest TTL met: on the hot path a route is a dict access. Which hop is tried, and what
-a failure means for the message, is `deliver`'s.
+This server is known by its HELO name, by the addresses of that name, and by the kernel, which knows its own.
+
+A route carries what the providers' file says of its site (limits) and of its domain (TLS). Routes are kept by domain for the shortest TTL
+met: on the hot path a route is a dict access. Which hop is tried, and what a failure means for the message, is `deliver`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import random
+import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.config import Settings
 from app.delivery.conversation import Hop
+from app.delivery.providers import Provider, Providers
 from app.events.addresses import refusal_of
 from app.resolver import Found, Lack, Missing, Resolver
 
@@ -51,6 +56,7 @@ class Route:
 
     site: str
     hops: tuple[Hop, ...]
+    provider: Provider | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +70,33 @@ class RouteFailure:
 
 @dataclass(frozen=True, slots=True)
 class _Targets:
-    """What MX records say: the site, and its hosts in the order to try."""
+    """What MX records say: the site, its hosts in the order to try with their preferences, and what is known of it."""
 
     site: str
-    hosts: list[str]
+    hosts: dict[str, int]
+    provider: Provider | None
     expires_at: float
 
 
 class Router:
-    """Resolves and keeps routes. `seed` decides the order of equal MX hosts."""
+    """Resolves and keeps routes. `seed` decides the order of equal MX hosts; `has_ipv6` tells whether this machine can use IPv6."""
 
-    def __init__(self, resolver: Resolver, settings: Settings, *, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        settings: Settings,
+        *,
+        providers: Providers | None = None,
+        seed: int | None = None,
+        has_ipv6: Callable[[], bool] | None = None,
+    ) -> None:
         self._resolver = resolver
         self._settings = settings
+        self._providers = providers if providers is not None else Providers.load(settings.providers_file)
+        self._has_ipv6 = has_ipv6 or _has_ipv6
         self._seed = random.getrandbits(64) if seed is None else seed
         self._routes: dict[str, tuple[Route | RouteFailure, float]] = {}
-        self._smarthost = _smarthost_route(settings.smarthost) if settings.smarthost else None
+        self._smarthost = self._smarthost_route(settings.smarthost) if settings.smarthost else None
 
     def kept(self, domain: str) -> Route | RouteFailure | None:
         """The route of a domain (lower-case A-labels), if it was resolved not long ago."""
@@ -111,10 +128,14 @@ class Router:
         targets = await self._targets(domain)
         if not isinstance(targets, _Targets):
             return targets
-        answers = await asyncio.gather(*map(self._resolver.addresses, targets.hosts))
-        expires_at = min(targets.expires_at, *(each.expires_at for each in answers))
-        hops = self._hops(zip(targets.hosts, answers, strict=True))
-        return (Route(targets.site, hops) if hops else _no_hop(domain, answers)), expires_at
+        answers = dict(zip(targets.hosts, await asyncio.gather(*map(self._resolver.addresses, targets.hosts)), strict=True))
+        expires_at = min(targets.expires_at, *(each.expires_at for each in answers.values()))
+        hosts = await self._without_own(targets.hosts, answers)
+        if not hosts:
+            return _leads_back(domain), expires_at
+        hops = self._hops(domain, targets.provider, {host: answers[host] for host in hosts})
+        found = list(answers.values())
+        return (Route(targets.site, hops, targets.provider) if hops else _no_hop(domain, found)), expires_at
 
     async def _targets(self, domain: str) -> _Targets | tuple[RouteFailure, float]:
         answer = await self._resolver.mx(domain)
@@ -126,38 +147,94 @@ class Router:
             return _failure_of(answer), answer.expires_at
         if all(not host for _, host in records):
             return RouteFailure(True, "5.1.10", f"{domain} accepts no mail (null MX)"), answer.expires_at
-        hosts = self._in_order(records)
+        named = [record for record in records if record[1] and not _is_address(record[1])]
+        if not named:
+            return RouteFailure(True, "5.4.4", f"the MX of {domain} is an address, where a host name must stand"), answer.expires_at
+        hosts = self._in_order(named)
         if not hosts:
-            return RouteFailure(True, "5.4.6", f"the mail for {domain} leads back to this server"), answer.expires_at
-        return _Targets(site, hosts, answer.expires_at)
+            return _leads_back(domain), answer.expires_at
+        return _Targets(site, hosts, self._providers.of_site(host for _, host in named), answer.expires_at)
 
-    def _in_order(self, records: Sequence[tuple[int, str]]) -> list[str]:
+    def _in_order(self, records: Sequence[tuple[int, str]]) -> dict[str, int]:
         """Hosts to try. This server and what is not preferred to it are left out: they would send it back (RFC 5321 §5.1)."""
         own = self._settings.helo_name.lower()
         limit = min((preference for preference, host in records if host == own), default=None)
-        nearer = [record for record in records if record[1] and (limit is None or record[0] < limit)]
-        ranked = sorted(nearer, key=lambda record: (record[0], self._draw(record[1])))
-        return list(dict.fromkeys(host for _, host in ranked))[:MOST_HOSTS]
+        nearer = [record for record in records if limit is None or record[0] < limit]
+        ranked = sorted(nearer, key=lambda record: (record[0], self._draw(record[1])), reverse=True)
+        hosts = {host: preference for preference, host in ranked}  # of a host that is named twice the better place counts
+        return dict(sorted(hosts.items(), key=lambda item: (item[1], self._draw(item[0])))[:MOST_HOSTS])
+
+    async def _without_own(self, hosts: dict[str, int], answers: Mapping[str, Found[str] | Missing]) -> list[str]:
+        """The same by address: a host that is this server under another name ends the list too."""
+        if self._settings.allow_private_next_hops:  # everything is on this machine
+            return list(hosts)
+        named = await self._resolver.addresses(self._settings.helo_name)
+        ours = frozenset(named.records if isinstance(named, Found) else ())
+
+        def is_own(address: str) -> bool:
+            # Loopback addresses are everybody's own: a host that has one says that it wants no mail, and nothing of us.
+            return address in ours or (refusal_of(address) is None and _is_this_machine(address))
+
+        own = [host for host in hosts if isinstance(answer := answers[host], Found) and any(map(is_own, answer.records))]
+        limit = min((hosts[host] for host in own), default=None)
+        return [host for host, preference in hosts.items() if limit is None or preference < limit]
 
     def _draw(self, host: str) -> bytes:
         # The same for all domains of a site, so that they share connections; another one in each worker.
         return hashlib.blake2b(f"{self._seed} {host}".encode(), digest_size=8).digest()
 
-    def _hops(self, answers: Iterable[tuple[str, Found[str] | Missing]]) -> tuple[Hop, ...]:
-        hops = [
-            Hop(host, address, self._settings.smtp_port)
-            for host, answer in answers
+    def _hops(self, domain: str, provider: Provider | None, answers: Mapping[str, Found[str] | Missing]) -> tuple[Hop, ...]:
+        usable = [
+            (host, address)
+            for host, answer in answers.items()
             if isinstance(answer, Found)
             for address in sorted(answer.records, key=lambda address: (":" in address, self._draw(address)))
             if refusal_of(address, allow_private=self._settings.allow_private_next_hops) is None
         ]
-        return tuple(hops[:MOST_HOPS])
+        if any(":" in address for _, address in usable) and not self._has_ipv6():
+            usable = [one for one in usable if ":" not in one[1]] or usable  # IPv6 alone: the attempt will say what is missing
+        return tuple(self._hop(host, address, self._settings.smtp_port, domain, provider) for host, address in usable[:MOST_HOPS])
+
+    def _hop(self, host: str, address: str, port: int, domain: str, provider: Provider | None) -> Hop:
+        deliveries = provider.deliveries_per_connection if provider is not None else 0
+        return Hop(host, address, port, tls=self._providers.tls_of(domain, provider), deliveries=deliveries)
+
+    def _smarthost_route(self, smarthost: str) -> Route:
+        host, _, port = smarthost.rpartition(":")
+        host = host.strip("[]")
+        provider = self._providers.of_site([host.lower()])
+        return Route(f"smarthost:{host}", (self._hop(host, host, int(port), host.lower(), provider),), provider)
 
 
-def _smarthost_route(smarthost: str) -> Route:
-    host, _, port = smarthost.rpartition(":")
-    host = host.strip("[]")
-    return Route(f"smarthost:{host}", (Hop(host, host, int(port)),))
+def _leads_back(domain: str) -> RouteFailure:
+    return RouteFailure(True, "5.4.6", f"the mail for {domain} leads back to this server")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_this_machine(address: str) -> bool:
+    """Whether the kernel would talk to itself. Connecting a datagram socket sends nothing; it chooses the source address."""
+    return _source_for(address) == address
+
+
+def _has_ipv6() -> bool:
+    return _source_for("2001:4860:4860::8888") is not None
+
+
+def _source_for(address: str) -> str | None:
+    """The address of this machine from which it would talk to another; None when there is no way."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 25))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
 
 
 def _failure_of(answer: Missing) -> RouteFailure:

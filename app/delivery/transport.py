@@ -118,11 +118,13 @@ class Connection:
 
     def _refuse_unsendable(self, envelope: Envelope, wire: bytes) -> Reply | None:
         if envelope.utf8 and not self._takes_utf8:
-            return Reply(553, "5.6.7", "the receiving server does not offer SMTPUTF8")  # RFC 6531 §3.5
+            return Reply(553, "5.6.7", "the receiving server does not offer SMTPUTF8, which this mail needs")  # RFC 6531 §3.5
         if not self._takes_8bit and not wire.isascii():
-            return Reply(554, "5.6.3", "the receiving server does not offer 8BITMIME")  # RFC 6152 §3
+            return Reply(554, "5.6.3", "the receiving server does not offer 8BITMIME, which this mail needs")  # RFC 6152 §3
         if self._size_limit and len(wire) > self._size_limit:
-            return Reply(552, "5.3.4", f"the receiving server takes messages of at most {self._size_limit} bytes")  # RFC 1870 §6.2
+            # RFC 1870 §6.2
+            text = f"the receiving server takes messages of at most {self._size_limit} bytes, and this one has {len(wire)}"
+            return Reply(552, "5.3.4", text)
         return None
 
     def _commands(self, envelope: Envelope, wire: bytes) -> list[bytes]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from app.delivery.conversation import Conversation, Hop, Phase
 from app.delivery.lanes import Job
-from app.delivery.retry import Outcome
+from app.delivery.retry import Outcome, judge, put_off_until
 from app.delivery.route import RouteFailure
 from app.delivery.settle import Verdict
 from app.events.record import EVENT_OF, as_facts
@@ -17,6 +18,41 @@ from app.mail.reply import Reply
 from app.store.ids import milliseconds_of, new_id
 from app.store.queue import UNKNOWN_SITE
 from app.store.settlement import AttemptRow, Settlement
+from app.store.states import RecipientState
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What a next attempt depends on beside the job: the time now, the first wait, and a random number in [0, 1) for the jitter."""
+
+    now: datetime
+    first_wait_seconds: float
+    jitter: float
+
+
+def judged(job: Job, conversation: Conversation, chance: Chance, *, phase: str | None) -> Verdict:
+    """What an attempt makes of a job; `phase` is None for what the DNS said."""
+    outcome = judge(
+        conversation.reply,
+        phase,
+        accepted=conversation.accepted,
+        error=conversation.error,
+        attempts=job.claimed.attempts + 1,
+        now=chance.now,
+        expires_at=job.deliverable.expires_at,
+        first_wait_seconds=chance.first_wait_seconds,
+        chance=chance.jitter,
+    )
+    return verdict_of(job, outcome, conversation)
+
+
+def put_off(job: Job, reason: str, chance: Chance, *, seconds: float) -> Verdict:
+    """A job that is not tried now, nor for so many seconds."""
+    accepted_at = datetime.fromtimestamp(milliseconds_of(job.claimed.recipient_id) / 1000, UTC)
+    expires_at = job.deliverable.expires_at
+    due_at = put_off_until(seconds, accepted_at=accepted_at, now=chance.now, expires_at=expires_at, chance=chance.jitter)
+    state = RecipientState.DEFERRED if due_at is not None else RecipientState.EXPIRED
+    return verdict_of(job, Outcome(state, None, due_at, reason), None)
 
 
 def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) -> Verdict:
@@ -28,6 +64,7 @@ def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) ->
     claimed, address = job.claimed, job.deliverable.address
     attempt = _attempt(conversation) if conversation is not None else None
     event = EVENT_OF[outcome.state]
+    is_unsure = conversation is not None and conversation.dot_sent and conversation.reply is None
     settlement = Settlement(
         owner=job.owner,
         account_id=claimed.account_id,
@@ -39,7 +76,8 @@ def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) ->
         site_id=UNKNOWN_SITE if claimed.site_id < UNKNOWN_SITE else None,
         attempt=attempt,
         event=event.value,
-        facts=as_facts(_facts(job, outcome, attempt)),
+        facts=as_facts(_facts(job, outcome, attempt, maybe_sent=is_unsure or claimed.maybe_sent)),
+        maybe_sent=is_unsure,
     )
     reason = suppression_reason(event.value, outcome.reply_class.value if outcome.reply_class is not None else None)
     suppresses = (suppression_key(address), reason) if reason is not None else None
@@ -47,7 +85,7 @@ def verdict_of(job: Job, outcome: Outcome, conversation: Conversation | None) ->
     return Verdict(settlement, suppresses, wanted_at)
 
 
-def _facts(job: Job, outcome: Outcome, attempt: AttemptRow | None) -> dict[str, Any]:
+def _facts(job: Job, outcome: Outcome, attempt: AttemptRow | None, *, maybe_sent: bool) -> dict[str, Any]:
     """What the event says: everything that explains the verdict, nothing that is empty."""
     facts: dict[str, Any] = {"recipient": job.deliverable.address, "attempts": job.claimed.attempts + (attempt is not None)}
     if attempt is not None:
@@ -60,7 +98,7 @@ def _facts(job: Job, outcome: Outcome, attempt: AttemptRow | None) -> dict[str, 
         facts["class"] = outcome.reply_class.value
     if outcome.due_at is not None:
         facts["next_attempt_at"] = outcome.due_at.isoformat()
-    if job.claimed.maybe_sent:
+    if maybe_sent:
         facts["maybe_sent"] = True
     return facts
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,6 @@ max_wal_size = 4GB
 min_wal_size = 512MB
 wal_buffers = 16MB
 
-shared_buffers = 256MB
 effective_cache_size = 1GB
 work_mem = 8MB
 maintenance_work_mem = 128MB
@@ -119,7 +119,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server; `wait_until_ready` tells when it answers."""
-        settings = _CONFIGURATION + (_WITH_LZ4 if self._has_lz4() else "")
+        settings = _CONFIGURATION + f"shared_buffers = {_shared_buffers()}MB\n" + (_WITH_LZ4 if self._has_lz4() else "")
         local = str(self.directory.parent / "postgresql.local.conf").replace("'", "''")
         (self.directory / "postgresql.conf").write_text(f"{settings}\ninclude_if_exists = '{local}'\n")
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -221,6 +221,12 @@ class Postgres:
         command = [str(self._binaries.postgres / "pg_config"), "--configure"]
         done = subprocess.run(command, capture_output=True, check=False, env=_ENVIRONMENT)  # noqa: S603
         return b"--with-lz4" in done.stdout
+
+
+def _shared_buffers() -> int:
+    """Megabytes: the queue and the newest history of a busy house fit, and a small machine keeps its memory."""
+    megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return max(128, min(1024, megabytes // 16))
 
 
 def _quoted(path: Path) -> str:

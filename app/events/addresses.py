@@ -79,7 +79,7 @@ _NEVER = tuple(
 # IPv6 addresses that carry an IPv4 address in their last 32 bits: judged by that one in development.
 _WRAPPERS = tuple(ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 # Names that lead inside wherever they are resolved (RFC 6761, RFC 6762, RFC 8375, RFC 9476 and custom).
-_INSIDE_NAMES = ("localhost", "local", "internal", "intranet", "lan", "corp", "home", "home.arpa", "onion", "alt")
+_INSIDE_NAMES = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "corp", "home", "home.arpa", "onion", "alt")
 
 
 def refusal_of(address: str, *, allow_private: bool = False, own_networks: Sequence[Network] = ()) -> str | None:
@@ -146,6 +146,8 @@ def _check_host(host: str, allow_private: bool) -> None:
             raise ValueError(f"The host cannot be used: {refusal}.")
         return
     name = host.rstrip(".").lower()
+    if "%" in name:  # a name has no such letters, and what reads them as others would read another name
+        raise ValueError(f"The host {host} is not a name.")
     if allow_private:
         return
     if "." not in name or any(name == inside or name.endswith(f".{inside}") for inside in _INSIDE_NAMES):

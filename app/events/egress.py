@@ -35,17 +35,28 @@ from app.events.addresses import PORTS, Network, refusal_of
 
 MOST_ANSWER_BYTES = 64 * 1024
 _SUCCESS_BODY_SECONDS = 2.0
-_EXCERPT_BYTES = 300
+_KEPT_BYTES = 1024
+_EXCERPT_LETTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a post. `status` None: no answer, and `error` says why. `excerpt`: the beginning of an unkind answer."""
+    """What came of a post. `status` None: no answer, and `error` says why. `body`: the first kilobyte of the answer's."""
 
     status: int | None
     retry_after: str | None = None
-    excerpt: str = ""
+    body: bytes = b""
     error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The body as text that may be shown and stored: lines stay, other marks of control do not."""
+        return "".join(c if c.isprintable() or c in "\n\t" else " " for c in self.body.decode("utf-8", "replace")).strip()
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of it, on one line."""
+        return " ".join(self.text[:_EXCERPT_LETTERS].split())
 
     @property
     def success(self) -> bool:
@@ -106,8 +117,8 @@ class GuardedClient:
         done = False
         try:
             head, content = await self._converse(connection, request, body, headers, deadline)
-            excerpt, done = await _read_bounded(head.code, content, deadline)
-            return Answer(head.code, head.headers.get("Retry-After"), excerpt)
+            first, done = await _read_bounded(head.code, content, deadline)
+            return Answer(head.code, head.headers.get("Retry-After"), first)
         finally:
             if done:
                 _give_back(connection)
@@ -137,21 +148,21 @@ class GuardedClient:
             late.cancel()
 
 
-async def _read_bounded(status: int, content: aiohttp.StreamReader, deadline: float) -> tuple[str, bool]:
-    """The beginning of an unkind answer's body, and whether the body was read to its end."""
-    good = 200 <= status < 300
+async def _read_bounded(status: int, content: aiohttp.StreamReader, deadline: float) -> tuple[bytes, bool]:
+    """The beginning of an answer's body, and whether the body was read to its end."""
     if content.is_eof():
-        return "" if good else _excerpt(await content.read(_EXCERPT_BYTES)), True
-    if good:
+        return content.read_nowait(_KEPT_BYTES), True
+    if 200 <= status < 300:
         deadline = min(deadline, asyncio.get_running_loop().time() + _SUCCESS_BODY_SECONDS)
     first, size = b"", 0
     try:
         async with asyncio.timeout_at(deadline):
             while size <= MOST_ANSWER_BYTES and (chunk := await content.readany()):
-                first, size = first or chunk, size + len(chunk)
+                first += chunk[: _KEPT_BYTES - len(first)]
+                size += len(chunk)
     except (TimeoutError, aiohttp.ClientError, OSError):
         pass
-    return "" if good else _excerpt(first), content.at_eof()
+    return first, content.at_eof()
 
 
 def _give_back(connection: Connection) -> None:
@@ -228,11 +239,6 @@ def _is_own_address(family: int, sockaddr: tuple[Any, ...]) -> bool:
         except OSError:
             return False
         return bool(probe.getsockname()[0] == sockaddr[0])
-
-
-def _excerpt(body: bytes) -> str:
-    text = body[:_EXCERPT_BYTES].decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,11 +13,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from secrets import token_bytes
 from typing import Any
 
 import orjson
@@ -38,6 +38,7 @@ class Post:
     rows: tuple[FeedRow, ...]
     failures: int = 0
     waiting: bool = False
+    replayed: bool = False
 
     @property
     def end(self) -> Cursor:
@@ -46,7 +47,7 @@ class Post:
 
 
 def new_secret() -> bytes:
-    return secrets.token_bytes(32)
+    return token_bytes(32)
 
 
 def show_secret(secret: bytes) -> str:
@@ -74,12 +75,13 @@ def event_object(row: FeedRow) -> dict[str, Any]:
     """An event as everybody outside sees it, for orjson: texts that are JSON already go in as they are."""
     about = row.about.hex
     message = f"{about[:28]}0000"  # store.ids: a message's recipients are its id with the low 16 bits set
+    of_message = is_of_message(row)
     return {
         "id": f"evt_{row.id.hex}",
         "type": row.type,
         "occurred_at": occurred_at_text(row),
-        "message_id": f"msg_{message}",
-        "recipient_id": None if about == message else f"rcp_{about}",
+        "message_id": f"msg_{message}" if of_message else None,
+        "recipient_id": None if about == message or not of_message else f"rcp_{about}",
         "email": row.address,
         "number": row.number,
         "stream": row.stream,
@@ -87,6 +89,11 @@ def event_object(row: FeedRow) -> dict[str, Any]:
         "metadata": orjson.Fragment(row.metadata or "{}"),
         "facts": orjson.Fragment(row.facts),
     }
+
+
+def is_of_message(row: FeedRow) -> bool:
+    """Whether an event is about mail; those of the webhook family are about an endpoint."""
+    return not row.type.startswith("webhook.")
 
 
 def occurred_at_text(row: FeedRow) -> str:
@@ -100,10 +107,13 @@ def _second_text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def sign(secret: bytes, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of a post. Both families of names: some verifiers read svix-* alone."""
-    signed = hmac.digest(secret, f"{webhook_id}.{timestamp}.".encode() + body, "sha256")
-    signature = f"v1,{base64.b64encode(signed).decode()}"
+def sign(secrets: Sequence[bytes], webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of a post. Both families of names: some verifiers read svix-* alone.
+
+    While two secrets live, both sign, and a verifier that knows one of them is content.
+    """
+    content = f"{webhook_id}.{timestamp}.".encode() + body
+    signature = " ".join([f"v1,{base64.b64encode(hmac.digest(secret, content, 'sha256')).decode()}" for secret in secrets])
     return {
         "Content-Type": "application/json",
         "User-Agent": "Staffetta-Webhooks/1",

@@ -1,9 +1,9 @@
 """record(): the only way anything becomes history.
 
-An event is an immutable fact about one recipient (`accepted`: about the message). It is written in the transaction that made
-it true, and its consequences with it: an address that a receiver called dead is suppressed in the same breath. The two statements
-that every message passes, accept and settle, carry their events themselves, in the words and under the names of this file. Who is
-told (feed, webhooks) reads the log later; nothing is sent from here.
+An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint). It is written in
+the transaction that made it true, and its consequences with it: an address that a receiver called dead is suppressed in the same
+breath. The two statements that every message passes, accept and settle, carry their events themselves, in the words and under the
+names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ class EventType(StrEnum):
     CANCELLED = "message.cancelled"  # withdrawn by its account before it was tried
     FAILED = "message.failed"  # could not be rendered or built
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
+    OPENED = "message.opened"  # its pixel was loaded; the facts say whether by a person, as far as one can tell
+    CLICKED = "message.clicked"  # a link of it was followed; likewise
+    UNSUBSCRIBED = "message.unsubscribed"  # its reader left a stream (facts: which, and how): no more of it to the address
+    RESUBSCRIBED = "message.resubscribed"  # its reader came back to a stream
+    WEBHOOK_FAILING = "webhook.failing"  # a webhook endpoint has been down for a day; it will be disabled
+    WEBHOOK_DISABLED = "webhook.disabled"  # nothing is posted to it until its account enables it again
+    WEBHOOK_TEST = "webhook.test"  # asked for by the account; posted, and in no feed
 
 
 # What a verdict of delivery is called in history.
@@ -46,7 +53,10 @@ EVENT_OF = {
 
 @dataclass(slots=True)
 class Event:
-    """`about` is the recipient's id, of `accepted` the message's; `number` counts the recipient's events from 1."""
+    """`about` is the recipient's id, of `accepted` the message's, of webhook.* the endpoint's.
+
+    `number` counts the recipient's events from 1, and is 0 for what is not about a recipient.
+    """
 
     type: EventType
     account_id: int

@@ -16,8 +16,11 @@ Rules:
 5. An answer that takes longer than its round is not waited for: its post is written down as waiting, and the answer settles
    it when it comes. A receiver that fails gets two posts at a time, not sixteen.
 6. No order is promised, and a post may come twice (a crash, a lost answer): the webhook-id is the same each time.
+7. Long down: after a day the account is told by an event (webhook.failing), after three the endpoint is disabled (webhook.disabled),
+   as it is by 410. The cursor stays; the account's own feed and its other endpoints tell.
 
-What a post looks like stands in `posts`, where it may go in `addresses` and `egress`, what a round decides in `rounds`.
+What a post looks like stands in `posts`, where it may go in `addresses` and `egress`, what a round decides in `rounds`, which events
+an endpoint wants in `filters`, what is kept of single posts in `attempts`, and posting once more in `replays`.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -34,13 +38,19 @@ from yarl import URL
 
 from app import log, store
 from app.config import Settings
+from app.events import replays
+from app.events.attempts import AttemptBook
 from app.events.egress import Answer, GuardedClient
-from app.events.patience import Patience, jittered
-from app.events.posts import SECRET_PURPOSE, Post, encode, make_posts, sign
+from app.events.filters import Wanted, keep_wanted
+from app.events.notices import tell_account
+from app.events.patience import Patience, hurried, jittered
+from app.events.posts import Post, encode, make_posts, sign
 from app.events.rounds import Round
-from app.keyring import Keyring, KeyringError
+from app.events.secrets import SecretBox
+from app.keyring import Keyring
 from app.store.db import HotConnection
 from app.store.events import Cursor
+from app.store.webhook_replays import DueReplay
 from app.store.webhook_rounds import DownRule, Health, OwnedEndpoint, RoundResult
 
 IN_FLIGHT = 16  # single posts at a time to one endpoint
@@ -48,6 +58,7 @@ BATCHES_IN_FLIGHT = 4
 FAILING_AFTER = 3  # failures in a row: a receiver that fails now and then keeps its speed
 FAILING_IN_FLIGHT = 2
 ENDPOINTS_AT_ONCE = 48
+REPLAYS_AT_ONCE = 8
 WINDOW_EVENTS = 500
 MOST_WINDOW_EVENTS = 2000
 RETRIES_PER_ROUND = 50
@@ -73,11 +84,10 @@ class WebhookPoster:
         client: GuardedClient | None = None,
     ) -> None:
         self._database = database
-        self._keyring = keyring
         self._settings = settings
         self._worker_id = worker_id
-        self._patience = patience or Patience()
-        self._rule = DownRule(self._patience.down_after, self._patience.probe_first_seconds, self._patience.probe_most_seconds)
+        self._patience = patience or hurried(Patience(), settings.webhook_haste)
+        self._rule = _down_rule(self._patience)
         self._given_client = client
         self._client: GuardedClient
         self._stopping = False
@@ -85,7 +95,9 @@ class WebhookPoster:
         self._owner = False  # whether any endpoint was this worker's when it last claimed
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._stragglers: dict[UUID, set[asyncio.Task[None]]] = {}
-        self._secrets: dict[UUID, tuple[bytes, bytes]] = {}
+        self._replaying: dict[UUID, asyncio.Task[None]] = {}
+        self._secrets = SecretBox(keyring)
+        self._attempts = AttemptBook()
 
     async def run(self, stop: asyncio.Event, wake: asyncio.Event) -> None:
         """Post until `stop` is set; `wake` says that there may be new events. Ends when the posts under way are settled."""
@@ -114,13 +126,16 @@ class WebhookPoster:
 
     async def _start_rounds(self, wake: asyncio.Event) -> float:
         """Own what is free, start rounds of what is due; returns how long nothing needs to be looked at."""
+        await self._attempts.flush(self._database)
         try:
             async with self._database.hot() as connection:
                 if time.monotonic() >= self._next_claim:
-                    await store.webhook_rounds.release_surplus(connection, self._worker_id, list(self._running))
+                    await store.webhook_rounds.release_surplus(connection, self._worker_id, [*self._running, *self._replaying])
                     await store.webhook_rounds.claim_endpoints(connection, self._worker_id)
                     self._owner = await store.webhook_rounds.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
+                    if self._owner:
+                        await self._start_replays(connection)
                 if not self._owner:
                     return CLAIM_SECONDS
                 due = await store.webhook_rounds.find_due_endpoints(connection, self._worker_id, list(self._running))
@@ -131,6 +146,11 @@ class WebhookPoster:
         for endpoint_id in due[: max(ENDPOINTS_AT_ONCE - len(self._running), 0)]:
             self._running[endpoint_id] = asyncio.create_task(self._serve(endpoint_id, wake), name=f"webhook {endpoint_id}")
         return self._settings.poll_seconds
+
+    async def _start_replays(self, connection: HotConnection) -> None:
+        for due in await store.webhook_replays.find_due_replays(connection, self._worker_id, list(self._replaying)):
+            if len(self._replaying) < REPLAYS_AT_ONCE:
+                self._replaying[due.endpoint_id] = asyncio.create_task(self._replay(due), name=f"replay {due.id}")
 
     async def _serve(self, endpoint_id: UUID, wake: asyncio.Event) -> None:
         """Rounds of one endpoint while there is something to post."""
@@ -149,21 +169,26 @@ class WebhookPoster:
 
     async def _finish(self) -> None:
         """Rounds under way have been cut: they end when their last answers came or were parked."""
-        under_way = {*self._running.values(), *(task for tasks in self._stragglers.values() for task in tasks)}
+        under_way = set(self._under_way())
         if under_way:
             await asyncio.wait(under_way, timeout=self._patience.straggler_seconds + 2)
 
     async def _leave(self) -> None:
-        under_way = [*self._running.values(), *(task for tasks in self._stragglers.values() for task in tasks)]
+        under_way = self._under_way()
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         await self._client.close()
+        await self._attempts.flush(self._database, at_once=True)
         try:
             async with self._database.hot() as connection:
                 await store.webhook_rounds.release_endpoints(connection, self._worker_id)
         except store.db.CONNECTION_ERRORS as error:
             log.loop_failed("webhooks", error)
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        stragglers = [task for tasks in self._stragglers.values() for task in tasks]
+        return [*self._running.values(), *self._replaying.values(), *stragglers]
 
     # --- a round
 
@@ -207,8 +232,7 @@ class WebhookPoster:
         rows = await store.events.read_feed(connection, endpoint.account_id, endpoint.cursor, limit)
         if not rows:
             return posts, None, False
-        wanted = rows if endpoint.event_types is None else [row for row in rows if row.type in endpoint.event_types]
-        fresh = make_posts(wanted, endpoint.batch_size)
+        fresh = make_posts(keep_wanted(rows, Wanted(endpoint.event_types, endpoint.streams, endpoint.tags)), endpoint.batch_size)
         window_end = Cursor(rows[-1].xid, rows[-1].id)
         if down and fresh:
             return fresh[:1], fresh[0].end, True
@@ -219,20 +243,20 @@ class WebhookPoster:
         if current.size == 0:
             return
         endpoint = current.endpoint
-        secret, url = self._secret_of(endpoint), URL(endpoint.url)
+        secrets, url = self._secrets.open(endpoint), URL(endpoint.url)
         stragglers = self._stragglers.setdefault(endpoint.id, set())
         most = FAILING_IN_FLIGHT if endpoint.failures >= FAILING_AFTER else IN_FLIGHT if endpoint.batch_size == 1 else BATCHES_IN_FLIGHT
         clock_offset = endpoint.clock - time.time()  # signatures carry the database's time, like all of the house
         all_out = asyncio.Event()
         count = min(max(most - len(stragglers), 1), current.size)
-        runners = {asyncio.create_task(self._run_posts(current, url, secret, clock_offset, all_out)) for _ in range(count)}
+        runners = {asyncio.create_task(self._run_posts(current, url, secrets, clock_offset, all_out)) for _ in range(count)}
         await all_out.wait()
         _, late = await asyncio.wait(runners, timeout=self._patience.straggler_seconds)
         for task in late:
             stragglers.add(task)
             task.add_done_callback(stragglers.discard)
 
-    async def _run_posts(self, current: Round, url: URL, secret: bytes | None, clock_offset: float, all_out: asyncio.Event) -> None:
+    async def _run_posts(self, current: Round, url: URL, secrets: Sequence[bytes], clock_offset: float, all_out: asyncio.Event) -> None:
         """One post after the other, until the round hands out no more."""
         try:
             while not current.is_closed():
@@ -242,7 +266,7 @@ class WebhookPoster:
                 if handed is None:
                     return
                 place, post = handed
-                answer = await self._post(url, secret, post, clock_offset)
+                answer = await self._post(current.endpoint, url, secrets, post, clock_offset)
                 if current.is_closed():
                     await self._settle_late(current, post, answer)
                 else:
@@ -250,11 +274,12 @@ class WebhookPoster:
         finally:
             all_out.set()
 
-    async def _post(self, url: URL, secret: bytes | None, post: Post, clock_offset: float) -> Answer:
-        if secret is None:
+    async def _post(self, endpoint: OwnedEndpoint, url: URL, secrets: Sequence[bytes], post: Post, clock_offset: float) -> Answer:
+        if not secrets:
             return Answer(None, error="the signing secret does not open with this server's keyring")
-        body = encode(post)
-        answer = await self._client.post(url, body, sign(secret, post.webhook_id, int(time.time() + clock_offset), body))
+        body, began = encode(post), time.monotonic()
+        answer = await self._client.post(url, body, sign(secrets, post.webhook_id, int(time.time() + clock_offset), body))
+        self._attempts.note(endpoint.account_id, endpoint.id, post, answer, time.monotonic() - began)
         (_taken if answer.success else _unanswered if answer.status is None else _refused).inc()
         return answer
 
@@ -267,27 +292,60 @@ class WebhookPoster:
     async def _settle(self, endpoint: OwnedEndpoint, result: RoundResult) -> Health | None:
         async with self._database.hot() as connection, nullcontext() if result.lone else connection.transaction():
             health = await store.webhook_rounds.settle_round(connection, result, self._rule, jittered(self._patience))
+            if health is not None and not result.lone:
+                await tell_account(connection, endpoint, health, result.error)
         if health is None:
             return None
         name = str(endpoint.id)
         if result.given_up:
             log.webhook_given_up(name, result.given_up, result.error or "")
-        if result.disabled_reason is not None:
-            log.webhook_disabled(name, result.disabled_reason)
+        if health.disabled_for is not None:
+            log.webhook_disabled(name, health.disabled_for)
         if (health.down_since is None) != (endpoint.down_since is None):
             log.webhook_health(name, down=health.down_since is not None, failures=health.failures, cause=result.error)
         return health
 
-    def _secret_of(self, endpoint: OwnedEndpoint) -> bytes | None:
-        known = self._secrets.get(endpoint.id)
-        if known is None or known[0] != endpoint.secret:
-            try:
-                opened = self._keyring.open(endpoint.secret, account_id=endpoint.account_id, purpose=SECRET_PURPOSE)
-            except KeyringError as error:
-                log.loop_failed("webhook_secret", error)
-                return None
-            known = self._secrets[endpoint.id] = (endpoint.secret, opened)
-        return known[1]
+    # --- a replay
+
+    async def _replay(self, due: DueReplay) -> None:
+        """A slice; the next one begins when it is looked for again, with the endpoint as it is then."""
+        try:
+            pause = await self._replay_slice(due)
+            if pause and not self._stopping:
+                await asyncio.sleep(pause)
+        except Exception as error:  # one replay's trouble is not the others'
+            log.loop_failed("webhook_replay", error)
+            await asyncio.sleep(RECOVERY_SECONDS)
+        finally:
+            del self._replaying[due.endpoint_id]
+            self._next_claim = 0.0  # go on at once
+
+    async def _replay_slice(self, due: DueReplay) -> float:
+        """Read, post, settle; returns how long the receiver is left in peace."""
+        async with self._database.hot() as connection:
+            endpoint = await store.webhook_rounds.read_owned_endpoint(
+                connection, due.endpoint_id, self._worker_id, self._patience.most_waiting
+            )
+            if endpoint is None or endpoint.retries_waiting >= self._patience.most_waiting:
+                return replays.REST_SECONDS
+            posts, end, over = await replays.read_posts(connection, endpoint, due)
+        secrets, url = self._secrets.open(endpoint), URL(endpoint.url)
+        clock_offset = endpoint.clock - time.time()
+        answers = await replays.post_slice(posts, lambda post: self._post(endpoint, url, secrets, post, clock_offset))
+        result = replays.conclude(endpoint, due, posts, answers, end=end, over=over, owner=self._worker_id, patience=self._patience)
+        async with self._database.hot() as connection, connection.transaction():
+            await store.webhook_replays.settle_slice(connection, result)
+        return replays.REST_SECONDS if len(result.retries) > len(posts) / 2 else 0.0
+
+
+def _down_rule(patience: Patience) -> DownRule:
+    return DownRule(
+        patience.down_after,
+        patience.probe_first_seconds,
+        patience.probe_most_seconds,
+        patience.tell_after_seconds,
+        patience.disable_after_seconds,
+    )
 
 
 def _now() -> datetime:

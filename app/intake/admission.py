@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook, SendingDomain
+from app.accounts.streams import Stream, StreamBook
 from app.config import Settings
 from app.errors import FieldError, InvalidMessage, MessageTooLarge, SenderNotAllowed
 from app.mail.address import Address, domain_of, suppression_key
 from app.mail.compose import Draft
+from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE
+from app.mail.unsubscribe import has_field
 
-# A stream's class decides its lane; names beyond these two come with streams as a resource.
-LANE_CLASSES = {"transactional": 0, "bulk": 1}
 LONGEST_SCHEDULE = timedelta(days=366)
 
 
@@ -28,6 +29,14 @@ class Times:
 
     send_at: datetime | None
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What a message says of its own tracking; None: as its stream says."""
+
+    opens: bool | None = None
+    clicks: bool | None = None
 
 
 async def admit_sender(domains: DomainBook, sender: Sender, draft: Draft) -> SendingDomain:
@@ -42,15 +51,32 @@ async def admit_sender(domains: DomainBook, sender: Sender, draft: Draft) -> Sen
     return domain
 
 
-def admit_stream(stream: str) -> int:
-    """The lane class of a stream."""
-    lane_class = LANE_CLASSES.get(stream)
-    if lane_class is None:
-        raise _wrong("#/stream", "unknown_stream", "There is no such stream; use transactional or bulk.")
-    return lane_class
+async def admit_stream(streams: StreamBook, sender: Sender, name: str) -> Stream:
+    """The account's stream of this name; its class decides the lane."""
+    known = await streams.of_account(sender.account_id)
+    stream = known.get(name)
+    if stream is None:
+        raise _wrong("#/stream", "unknown_stream", f"There is no such stream; there are {', '.join(sorted(known))}.")
+    return stream
 
 
-def admit_times(settings: Settings, lane_class: int, send_at: datetime | None, expires_at: datetime | None, now: datetime) -> Times:
+def choose_adds(stream: Stream, draft: Draft, track: Track) -> int:
+    """What delivery adds to each mail (bits of mail.finish). A message may track otherwise than its stream, not than its account."""
+    adds = 0
+    if track.opens if track.opens is not None else stream.track_opens:
+        adds |= OPENS
+    if track.clicks if track.clicks is not None else stream.track_clicks:
+        adds |= CLICKS
+    if not stream.tracking:
+        adds = 0
+    own = draft.headers
+    # Who has a way of his own to be left keeps it: two would contradict each other.
+    if stream.lane_class and not (own and (has_field(own, "list-unsubscribe") or has_field(own, "list-unsubscribe-post"))):
+        adds |= UNSUBSCRIBE
+    return adds
+
+
+def admit_times(settings: Settings, stream: Stream, send_at: datetime | None, expires_at: datetime | None, now: datetime) -> Times:
     """A send_at that is past means now; expires_at is reckoned from the time of sending when it is not given."""
     if send_at is not None and send_at <= now:
         send_at = None
@@ -58,7 +84,9 @@ def admit_times(settings: Settings, lane_class: int, send_at: datetime | None, e
     if start - now > LONGEST_SCHEDULE:
         raise _wrong("#/send_at", "too_far", "send_at may lie at most 366 days ahead.")
     if expires_at is None:
-        hours = settings.max_age_hours_bulk if lane_class else settings.max_age_hours_transactional
+        hours = stream.max_age_hours
+        if hours is None:
+            hours = settings.max_age_hours_bulk if stream.lane_class else settings.max_age_hours_transactional
         return Times(send_at, start + timedelta(hours=hours))
     if expires_at <= start:
         raise _wrong("#/expires_at", "too_early", "expires_at lies before the message could be sent.")

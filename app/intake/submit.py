@@ -1,15 +1,15 @@
 """submit(): the only way a message enters.
 
-admit → compose → group commit (messages, content, recipients, queue, accepted event) → the caller's yes → wake. The receipt
-exists only after the commit. A submission with a known idempotency key gets the receipt of the first one, rebuilt from what
-never changes.
+admit → render, if a template is named → compose → plan the tracking → group commit (messages, content, recipients, queue, accepted
+event) → the caller's yes → wake. The receipt exists only after the commit. A submission with a known idempotency key gets the receipt of
+the first one, rebuilt from what never changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,15 +18,21 @@ import orjson
 
 from app import store
 from app.accounts.credentials import Sender
-from app.accounts.domains import DomainBook
+from app.accounts.domains import DomainBook, SendingDomain
+from app.accounts.streams import Stream, StreamBook
+from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
+from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
 from app.events.record import accepted_facts
 from app.intake import admission
+from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.jobs import Wakes
 from app.mail.compose import Content, Draft, compose
+from app.mail.finish import CLICKS, OPENS
+from app.mail.tracking import plan_as_json, plan_composed
+from app.mail.unsubscribe import standing_fields
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -36,11 +42,15 @@ LOCK_TIMEOUT_MS = 300
 # Composing is CPU work: a batch lets others have the loop now and then.
 _COMPOSE_SLICE = 10
 _BATCH_SLICE = 250
+_AS_THE_STREAM = Track()
 
 
 @dataclass(slots=True)
 class Submission:
-    """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused."""
+    """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused.
+
+    With a `template` the draft has no texts yet, and perhaps no subject: rendering gives them.
+    """
 
     draft: Draft
     stream: str = "transactional"
@@ -50,6 +60,8 @@ class Submission:
     expires_at: datetime | None = None
     idempotency_key: str | None = None
     body_hash: bytes | None = None
+    track: Track = _AS_THE_STREAM
+    template: TemplateUse | None = None
 
 
 @dataclass(slots=True)
@@ -74,11 +86,22 @@ class Receipt:
 class Intake:
     """Owns the group commit of this process."""
 
-    def __init__(self, database: store.db.Database, domains: DomainBook, settings: Settings, wakes: Wakes) -> None:
+    def __init__(
+        self,
+        database: store.db.Database,
+        domains: DomainBook,
+        streams: StreamBook,
+        templates: TemplateBook,
+        settings: Settings,
+        wakes: Wakes,
+    ) -> None:
         self._database = database
         self._domains = domains
+        self._streams = streams
+        self._templates = templates
         self._settings = settings
         self._wakes = wakes
+        self._own_urls = (f"{settings.public_url.rstrip('/')}/",)
         self._keys_under_way: set[tuple[int, str]] = set()
         self._content_days: set[Any] = set()
         self._connection: Any = None
@@ -176,18 +199,25 @@ class Intake:
         settings, draft = self._settings, submission.draft
         now = datetime.now(UTC)
         domain = await admission.admit_sender(self._domains, sender, draft)
-        lane_class = admission.admit_stream(submission.stream)
-        times = admission.admit_times(settings, lane_class, submission.send_at, submission.expires_at, now)
+        stream = await admission.admit_stream(self._streams, sender, submission.stream)
+        times = admission.admit_times(settings, stream, submission.send_at, submission.expires_at, now)
         recipients = admission.admit_recipients(draft, settings.max_recipients)
+        if submission.template is not None:
+            draft = await fill_draft(self._templates, sender.account_id, draft, submission.template)
         message_id = store.ids.new_message_id(now.timestamp())
         rfc_id = f"{message_id.hex}@{domain.name}"
-        content = _compose(draft, rfc_id, times.send_at or now, message_id)
-        admission.admit_size(len(content.head) + len(content.body), settings.max_message_bytes)
+        adds = admission.choose_adds(stream, draft, submission.track)
+        content = _compose(draft, rfc_id, times.send_at or now, message_id, link_spans=bool(adds & (OPENS | CLICKS)))
+        head = content.head + _standing_fields(submission, stream, domain)
+        admission.admit_size(len(head) + len(content.body), settings.max_message_bytes)
+        kept_days = stream.content_retention_days
+        if kept_days is None:
+            kept_days = settings.content_retention_days
         return NewMessage(
             account_id=sender.account_id,
             id=message_id,
-            stream=submission.stream,
-            lane_class=lane_class,
+            stream=stream.name,
+            lane_class=stream.lane_class,
             domain_id=domain.id,
             from_address=draft.sender.mailbox,
             subject=draft.subject,
@@ -196,8 +226,8 @@ class Intake:
             metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
             send_at=times.send_at,
             expires_at=times.expires_at,
-            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=settings.content_retention_days)).date(),
-            head=content.head,
+            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=kept_days)).date(),
+            head=head,
             body=content.body,
             part_map=orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode(),
             recipients=[
@@ -207,7 +237,16 @@ class Intake:
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,
             accepted_facts=accepted_facts(draft.sender.mailbox, draft.subject, len(recipients)),
+            adds=adds,
+            tracking=self._plan(content),
         )
+
+    def _plan(self, content: Content) -> str | None:
+        """Where links and pixel go, as it is stored; None when there is no place for either."""
+        if not content.links and content.pixel is None:
+            return None
+        plan = plan_composed(content.body, content.links, content.pixel, own=self._own_urls)
+        return orjson.dumps(plan_as_json(plan)).decode() if plan.slots else None
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
         """One transaction: the group and the beginning of its history. Called by the group commit alone, one group at a time."""
@@ -258,8 +297,34 @@ class Intake:
         return Receipt(uses[0].message_id, first.rfc_message_id, recipients, replayed=True)
 
 
-def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID) -> Content:
+def _standing_fields(submission: Submission, stream: Stream, domain: SendingDomain) -> bytes:
+    return standing_fields(
+        stream=stream.name,
+        title=stream.title,
+        list_id=stream.list_id,
+        is_bulk=stream.lane_class != 0,
+        domain=domain.name,
+        account_id=domain.account_id,
+        campaign=submission.tags[0] if submission.tags else "",
+        own=submission.draft.headers,
+    )
+
+
+async def fill_draft(templates: TemplateBook, account_id: int, draft: Draft, use: TemplateUse) -> Draft:
+    """The draft with the texts of its template; its own subject, if it has one, goes before the template's."""
+    made = await templates.render(account_id, use)
+    subject = draft.subject or made.subject
+    if not subject:
+        detail = "Neither the message nor the template has a subject."
+        raise InvalidMessage(detail, errors=[FieldError("#/subject", "missing", detail)])
+    if made.html is None and made.text is None:
+        detail = "The template has neither html nor text."
+        raise InvalidMessage(detail, errors=[FieldError("#/template", "missing", detail)])
+    return replace(draft, subject=subject, html=made.html, text=made.text)
+
+
+def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID, *, link_spans: bool) -> Content:
     try:
-        return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes)
+        return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes, link_spans=link_spans)
     except ValueError as error:
         raise InvalidMessage(str(error)) from error

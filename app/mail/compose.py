@@ -23,8 +23,8 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from app.mail.address import Address, format_header
-from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, is_field_name
-from app.mail.links import LinkSpan, find_link_spans
+from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, has_long_word, is_field_name
+from app.mail.links import LinkSpan, read_links
 from app.mail.transfer import Encoded, encode_octets, encode_text, text_octets
 
 _CONTENT_TYPE = re.compile(
@@ -70,7 +70,7 @@ class Draft:
 
 @dataclass(slots=True)
 class Part:
-    """A leaf of the MIME tree: `path` as in IMAP ("1.2"), [start:end] its encoded octets in the body."""
+    """A leaf of the MIME tree: `path` as in IMAP ("1.2"), [start:end] its encoded octets in the body; is it a file, not to be shown?"""
 
     path: str
     content_type: str
@@ -78,16 +78,18 @@ class Part:
     encoding: str
     start: int
     end: int
+    attached: bool = False
 
 
 @dataclass(slots=True)
 class Content:
-    """`head` is the header block without the empty line after it, `body` what follows that line; links are spans of the body."""
+    """`head` is the header block without the empty line after it, `body` what follows that line; links and pixel are places in the body."""
 
     head: bytes
     body: bytes
     parts: tuple[Part, ...]
     links: tuple[LinkSpan, ...] = ()
+    pixel: int | None = None
 
     @property
     def needs_smtputf8(self) -> bool:
@@ -100,6 +102,7 @@ class _Leaf:
     charset: str
     encoded: Encoded
     fields: bytes
+    attached: bool = False
 
 
 @dataclass(slots=True)
@@ -118,7 +121,7 @@ def compose(draft: Draft, *, message_id: str, date: datetime, boundary_seed: byt
     written.add(tree, path="", depth=0)
     written.end_line()
     head = b"".join((*_head_fields(draft, message_id, date), b"MIME-Version: 1.0\r\n", written.fields_of(tree, depth=0)))
-    return Content(head, b"".join(written.pieces), tuple(written.parts), tuple(written.links))
+    return Content(head, b"".join(written.pieces), tuple(written.parts), tuple(written.links), written.pixel)
 
 
 def check_header(name: str, value: str) -> None:
@@ -135,8 +138,8 @@ def check_header(name: str, value: str) -> None:
         raise ValueError(f"The header {name} is empty.")
     if not value.isascii() and (lower in _STRUCTURED or lower.startswith("list-")):
         raise ValueError(f"The header {name} may only contain ASCII characters.")
-    if value.isascii() and len(value) > LONGEST_WORD and max(map(len, value.split())) > LONGEST_WORD:
-        raise ValueError(f"The header {name} contains a word of more than {LONGEST_WORD} characters.")
+    if value.isascii() and has_long_word(value.strip(" \t")):
+        raise ValueError(f"The header {name} contains a word of more than {LONGEST_WORD} characters, with the spaces before it.")
 
 
 @lru_cache(maxsize=64)
@@ -183,7 +186,11 @@ def _text(text: str, subtype: str, *, ends_line: bool, link_spans: bool = False)
     octets = text_octets(text, "HTML" if subtype == "html" else "text")
     if ends_line and not octets.endswith(b"\n"):
         octets += b"\n"  # a text that is the whole body ends its last line, as the last line of every mail ends
-    encoded = encode_text(octets, links=find_link_spans(octets) if link_spans else ())
+    if link_spans:
+        found = read_links(octets)
+        encoded = encode_text(octets, links=found.links, pixel=found.pixel)
+    else:
+        encoded = encode_text(octets)
     fields = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoded.encoding}\r\n".encode()
     return _Leaf(f"text/{subtype}", "utf-8", encoded, fields)
 
@@ -205,7 +212,7 @@ def _file(file: Attachment) -> _Leaf:
     fields += format_parameter("filename", filename) + "\r\n" if filename else "\r\n"
     if file.content_id is not None:
         fields += f"Content-ID: <{_content_id(file.content_id)}>\r\n"
-    return _Leaf(content_type.partition(";")[0].strip().lower(), "", encoded, fields.encode("ascii"))
+    return _Leaf(content_type.partition(";")[0].strip().lower(), "", encoded, fields.encode("ascii"), attached=True)
 
 
 def _encode_file(file: Attachment) -> tuple[str, Encoded]:
@@ -253,6 +260,7 @@ class _Written:
         self.pieces: list[bytes] = []
         self.parts: list[Part] = []
         self.links: list[LinkSpan] = []
+        self.pixel: int | None = None
 
     def add(self, tree: _Tree, *, path: str, depth: int) -> None:
         if isinstance(tree, _Leaf):
@@ -284,7 +292,9 @@ class _Written:
     def _add_leaf(self, leaf: _Leaf, path: str) -> None:
         start = self._size
         self._add_octets(leaf.encoded.octets)
-        self.parts.append(Part(path, leaf.content_type, leaf.charset, leaf.encoded.encoding, start, self._size))
+        self.parts.append(Part(path, leaf.content_type, leaf.charset, leaf.encoded.encoding, start, self._size, leaf.attached))
+        if leaf.encoded.pixel is not None:
+            self.pixel = start + leaf.encoded.pixel
         self.links += [LinkSpan(start + link.start, start + link.end, link.url) for link in leaf.encoded.links]
 
     def _add_octets(self, octets: bytes) -> None:

@@ -7,23 +7,19 @@ added before (tracking); dots are stuffed and UTF-8 is negotiated after (the tra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from app.mail.dkim import SigningKey, sign
-from app.mail.header import check_text, format_field, is_field_name
+
+# What is added to the mail of each recipient, as bits: decided and kept when the message is accepted (admission), done here.
+OPENS: Final = 1  # the open pixel
+CLICKS: Final = 2  # tokens in place of links
+UNSUBSCRIBE: Final = 4  # List-Unsubscribe and List-Unsubscribe-Post
 
 
-def finish(
-    content_head: bytes, body: bytes, *, added_headers: Sequence[tuple[str, str]], keys: Sequence[SigningKey], timestamp: int
-) -> bytes:
-    """The whole message with CRLF line ends and its signatures; the added fields are signed too."""
+def finish(content_head: bytes, body: bytes, *, added_fields: bytes, keys: Sequence[SigningKey], timestamp: int) -> bytes:
+    """The whole message with CRLF line ends and its signatures; the added fields, whole and CRLF ended, are signed too."""
     if body and not body.endswith(b"\r\n"):
         body += b"\r\n"  # SMTP would add it after the signature
-    head = content_head + b"".join([_added_field(name, value) for name, value in added_headers])
+    head = content_head + added_fields
     return b"".join((sign(head, body, keys, timestamp=timestamp), head, b"\r\n", body))
-
-
-def _added_field(name: str, value: str) -> bytes:
-    if not is_field_name(name):
-        raise ValueError(f"The header name {name!r} is not valid.")
-    check_text(value, f"header {name}")
-    return format_field(name, value)

@@ -41,6 +41,11 @@ def is_field_name(name: str) -> bool:
     return _FIELD_NAME.fullmatch(name) is not None
 
 
+def has_long_word(text: str) -> bool:
+    """Whether a word of `text` is too long for a line. The spaces before a word count: a field can only be folded before them."""
+    return len(text) > LONGEST_WORD and max(map(len, _BREAK.split(text))) > LONGEST_WORD
+
+
 def format_field(name: str, value: str) -> bytes:
     """One field of given text, folded on whitespace only, CRLF ended; raises ValueError if a word is too long for a line."""
     line = f"{name}: {value}"
@@ -79,7 +84,7 @@ def format_parameter(name: str, value: str) -> str:
 def _is_plain(text: str) -> bool:
     if not text.isascii() or "=?" in text or "\t" in text or text != text.strip(" "):
         return False
-    return len(text) <= LONGEST_WORD or max(map(len, text.split(" "))) <= LONGEST_WORD
+    return not has_long_word(text)
 
 
 def _fold(line: str) -> str:

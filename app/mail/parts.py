@@ -26,6 +26,7 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_FIELD = re.compile(rb"^(content-[a-z\-]+)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
 _TYPE = re.compile(r"\s*([!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+)\s*(?:;|$)", re.ASCII)
+_FILE_NAME = re.compile(rb";\s*filename\*?")
 _SEALED_TYPES = frozenset(
     (
         *("multipart/signed", "multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"),
@@ -54,6 +55,7 @@ class _Entity:
     content_type: str
     parameters: dict[str, str]
     encoding: str
+    attached: bool
     start: int
     end: int
 
@@ -86,7 +88,15 @@ def read_parts(raw: bytes) -> PartMap:
 
 def _leaf(entity: _Entity, body_start: int) -> Part:
     charset = entity.parameters.get("charset", "us-ascii" if entity.content_type.startswith("text/") else "").lower()
-    return Part(entity.path or "1", entity.content_type, charset, entity.encoding, entity.start - body_start, entity.end - body_start)
+    return Part(
+        entity.path or "1",
+        entity.content_type,
+        charset,
+        entity.encoding,
+        entity.start - body_start,
+        entity.end - body_start,
+        entity.attached,
+    )
 
 
 def _read_children(raw: bytes, entity: _Entity, most: int) -> list[_Entity]:
@@ -135,4 +145,6 @@ def _read_entity(raw: bytes, start: int, end: int, *, path: str, depth: int, def
     for name, quoted, bare in _PARAMETER.findall(value) if named is not None else ():
         parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
     encoding = fields.get(b"content-transfer-encoding", b"7bit").strip().lower().decode("ascii", "replace")
-    return _Entity(path, depth, content_type, parameters, encoding, body_start, end)
+    disposition = fields.get(b"content-disposition", b"").strip().lower()
+    attached = disposition.startswith(b"attachment") or _FILE_NAME.search(disposition) is not None
+    return _Entity(path, depth, content_type, parameters, encoding, attached, body_start, end)

@@ -26,9 +26,9 @@ LONGEST_TOKEN = 8192
 LONGEST_PAYLOAD = (LONGEST_TOKEN - 44) * 3 // 4
 
 _HEAD_OCTETS = 24
-_HEAD_LETTERS = 32
+HEAD_LETTERS = 32
 _MAC_OCTETS = 9  # 72 bits, as in return paths
-_MAC_LETTERS = 12
+MAC_LETTERS = 12
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -73,29 +73,34 @@ class TokenWriter:
 
     def write(self, kind: TokenKind, payloads: list[bytes]) -> list[bytes]:
         """A token for each of the payloads (as `encode_payload` wrote them)."""
+        head, macs = self.write_ends(kind, payloads)
+        return [head + payload + mac for payload, mac in zip(payloads, macs, strict=True)]
+
+    def write_ends(self, kind: TokenKind, payloads: list[bytes]) -> tuple[bytes, list[bytes]]:
+        """What stands before and behind the payloads in their tokens: one head for all, and the MAC of each."""
         head = _encode(
             kind.to_bytes(1, "big") + self._key_id.to_bytes(3, "big") + self._account_id.to_bytes(4, "big") + self._recipient_id.bytes
         )
         begun = hashlib.blake2b(head, key=self._key, digest_size=_MAC_OCTETS, person=b"token")
-        tokens = []
+        macs = []
         for payload in payloads:
             mac = begun.copy()
             mac.update(payload)
-            tokens.append(head + payload + _encode(mac.digest()))
-        return tokens
+            macs.append(binascii.b2a_base64(mac.digest(), newline=False).translate(_TO_URL))
+        return head, macs
 
 
 def read_token(text: str, key_of: Callable[[int], bytes | None]) -> Token | None:
     """What a token says, or None if it is none of ours; `key_of` gives the MAC key of a key id, None if there is no such key."""
-    if not _HEAD_LETTERS + _MAC_LETTERS <= len(text) <= LONGEST_TOKEN or not text.isascii():
+    if not HEAD_LETTERS + MAC_LETTERS <= len(text) <= LONGEST_TOKEN or not text.isascii():
         return None
     octets = text.encode()
     # Each token has one spelling: padding, line ends and the other alphabet, which decoders would pass over, are refused.
     if not _LETTERS.issuperset(octets):
         return None
-    signed, written_mac = octets[:-_MAC_LETTERS], octets[-_MAC_LETTERS:]
+    signed, written_mac = octets[:-MAC_LETTERS], octets[-MAC_LETTERS:]
     try:
-        head, payload = _decode(signed[:_HEAD_LETTERS]), _decode(signed[_HEAD_LETTERS:])
+        head, payload = _decode(signed[:HEAD_LETTERS]), _decode(signed[HEAD_LETTERS:])
     except binascii.Error:
         return None
     key = key_of(int.from_bytes(head[1:4], "big"))

@@ -26,11 +26,12 @@ _LINE = 76  # RFC 2045 §6.7 (5) and §6.8
 
 @dataclass(slots=True)
 class Encoded:
-    """A part's octets and the encoding that reads them; spans of its links count from the part's first octet."""
+    """A part's octets and the encoding that reads them; its links and the place of its pixel count from the part's first octet."""
 
     encoding: str
     octets: bytes
     links: tuple[LinkSpan, ...] = ()
+    pixel: int | None = None
 
 
 def text_octets(text: str, what: str) -> bytes:
@@ -43,10 +44,10 @@ def text_octets(text: str, what: str) -> bytes:
         raise ValueError(f"The {what} contains half of a surrogate pair, which is no character.") from error
 
 
-def encode_text(octets: bytes, *, links: Sequence[LinkSpan] = ()) -> Encoded:
-    """Encode what `text_octets` gave, setting `links` (spans of it) apart."""
-    if links:
-        return _encode_with_links(octets, links)
+def encode_text(octets: bytes, *, links: Sequence[LinkSpan] = (), pixel: int | None = None) -> Encoded:
+    """Encode what `text_octets` gave, setting `links` (spans of it) and the place of a pixel behind them apart."""
+    if links or pixel is not None:
+        return _encode_with_links(octets, links, pixel)
     if _is_plain(octets):
         return Encoded("7bit", octets.replace(b"\n", b"\r\n"))
     if not octets.isascii() and 5 * len(octets.translate(None, _ASCII)) > len(octets):
@@ -65,7 +66,7 @@ def encode_link(url: str) -> bytes:
     """`url` as an attribute's value in quoted-printable, to stand between two soft line breaks in place of a link's span."""
     for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("'", "&#39;"), ("<", "&lt;"), (">", "&gt;"), (" ", "%20")):
         url = url.replace(character, entity)
-    return _quote_piece(url.encode())
+    return quote_piece(url.encode())
 
 
 def _is_plain(octets: bytes) -> bool:
@@ -78,12 +79,12 @@ def _is_plain(octets: bytes) -> bool:
     return not any(line.endswith(_BLANKS) for line in lines)
 
 
-def _encode_with_links(octets: bytes, links: Sequence[LinkSpan]) -> Encoded:
+def _encode_with_links(octets: bytes, links: Sequence[LinkSpan], pixel: int | None) -> Encoded:
     # One call for all pieces, with a line end and a control character between them that the text does not have.
     mark = next((control for control in range(1, 9) if bytes((control, 0x0A)) not in octets), None)
     if mark is None:
         return encode_text(octets)
-    bounds = [0, *(place for link in links for place in (link.start, link.end)), len(octets)]
+    bounds = [0, *(place for link in links for place in (link.start, link.end)), *(() if pixel is None else (pixel,)), len(octets)]
     apart = bytes((mark, 0x0A)).join([octets[start:end] for start, end in pairwise(bounds)])
     quoted = _quote(apart).split(b"=%02X\r\n" % mark)
     pieces: list[bytes] = []
@@ -97,10 +98,15 @@ def _encode_with_links(octets: bytes, links: Sequence[LinkSpan]) -> Encoded:
         size = start + len(target) + 3
         spans.append(LinkSpan(start, size - 3, link.url))
         pieces += (before, target, b"=\r\n")
-    return Encoded("quoted-printable", b"".join([*pieces, quoted[-1]]), tuple(spans))
+    if pixel is None:
+        return Encoded("quoted-printable", b"".join([*pieces, quoted[-1]]), tuple(spans))
+    before = quoted[-2]
+    if before and not before.endswith(b"\n"):
+        before += b"=\r\n"
+    return Encoded("quoted-printable", b"".join([*pieces, before, quoted[-1]]), tuple(spans), size + len(before))
 
 
-def _quote_piece(octets: bytes) -> bytes:
+def quote_piece(octets: bytes) -> bytes:
     """Quoted-printable that begins a line and leaves room for the soft break after it."""
     return _quote(octets + b"x")[:-1].removesuffix(b"=\r\n")
 

@@ -6,11 +6,28 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, LargeBinary, Row, Table, Text, func, insert, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db import metadata
+from app.store.streams import insert_first_streams
 
 accounts = Table(
     "accounts",
@@ -19,6 +36,8 @@ accounts = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("paused_at", DateTime(timezone=True)),
+    # False: nothing of this account is tracked, whatever its streams and messages say.
+    Column("tracking", Boolean, nullable=False, server_default="true"),
 )
 
 api_keys = Table(
@@ -43,8 +62,10 @@ _STAMP_EVERY = timedelta(minutes=5)
 
 
 async def insert_account(connection: AsyncConnection, name: str) -> int:
-    """Add an account; IntegrityError when the name is taken."""
-    return int((await connection.execute(insert(accounts).values(name=name).returning(accounts.c.id))).scalar_one())
+    """Add an account with its first streams; IntegrityError when the name is taken."""
+    account_id = int((await connection.execute(insert(accounts).values(name=name).returning(accounts.c.id))).scalar_one())
+    await insert_first_streams(connection, account_id)
+    return account_id
 
 
 async def lock_accounts(connection: AsyncConnection) -> None:
@@ -65,6 +86,15 @@ async def set_paused(connection: AsyncConnection, account_id: int, paused: bool)
     """Stop or resume an account; the time of the first stop is kept."""
     paused_at = func.coalesce(accounts.c.paused_at, func.now()) if paused else None
     await connection.execute(update(accounts).where(accounts.c.id == account_id).values(paused_at=paused_at))
+
+
+async def set_tracking(connection: AsyncConnection, account_id: int, tracking: bool) -> None:
+    await connection.execute(update(accounts).where(accounts.c.id == account_id).values(tracking=tracking))
+
+
+async def is_tracking(connection: AsyncConnection, account_id: int) -> bool:
+    """Whether the account lets opens and clicks be tracked at all."""
+    return bool((await connection.execute(select(accounts.c.tracking).where(accounts.c.id == account_id))).scalar_one_or_none())
 
 
 async def insert_key(
@@ -110,6 +140,12 @@ async def list_keys(connection: AsyncConnection, account_id: int) -> Sequence[Ro
     """The account's keys, revoked ones too, oldest first (index on account_id)."""
     query = select(api_keys).where(api_keys.c.account_id == account_id).order_by(api_keys.c.created_at, api_keys.c.id)
     return (await connection.execute(query)).all()
+
+
+async def list_pepper_ids(connection: AsyncConnection) -> Sequence[int]:
+    """The numbers of the keyring's keys that API keys of whatever account need, revoked ones apart."""
+    query = select(api_keys.c.pepper_id).where(api_keys.c.revoked_at.is_(None)).distinct().order_by(api_keys.c.pepper_id)
+    return (await connection.execute(query)).scalars().all()
 
 
 async def set_revoked(connection: AsyncConnection, account_id: int | None, key_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +22,7 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,6 +37,9 @@ domains = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("verified_at", DateTime(timezone=True)),
+    # The host of links in this domain's mail, below the domain: a name that leads here. Used once it was seen to do so.
+    Column("tracking_host", Text, unique=True),
+    Column("tracking_verified_at", DateTime(timezone=True)),
 )
 
 dkim_keys = Table(
@@ -82,13 +87,24 @@ async def list_domains(connection: AsyncConnection, account_id: int) -> Sequence
 
 
 async def list_dkim_keys(connection: AsyncConnection, domain_ids: Sequence[int]) -> Sequence[Row[Any]]:
-    """All DKIM keys of these domains, with the domain's name and account, oldest first (unique index on domain_id, selector)."""
+    """All DKIM keys of these domains, with name, account and tracking host of each, oldest first (unique index on domain_id, selector)."""
     query = (
-        select(dkim_keys, domains.c.name, domains.c.account_id)
+        select(dkim_keys, domains.c.name, domains.c.account_id, domains.c.tracking_host, domains.c.tracking_verified_at)
         .join(domains, domains.c.id == dkim_keys.c.domain_id)
         .where(dkim_keys.c.domain_id.in_(domain_ids))
         .order_by(dkim_keys.c.id)
     )
+    return (await connection.execute(query)).all()
+
+
+async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """(name, account_id, selector, private_key, public_record, signing) of all DKIM keys of all accounts, by domain."""
+    shown: list[Any] = [
+        domains.c.name,
+        domains.c.account_id,
+        *(dkim_keys.c[n] for n in ("selector", "private_key", "public_record", "signing")),
+    ]
+    query = select(*shown).join(domains, domains.c.id == dkim_keys.c.domain_id).order_by(domains.c.name, dkim_keys.c.id)
     return (await connection.execute(query)).all()
 
 
@@ -100,6 +116,22 @@ async def find_public_record(connection: AsyncConnection, selector: str, name: s
         .where(domains.c.name == name, dkim_keys.c.selector == selector)
     )
     return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def set_tracking_host(connection: AsyncConnection, domain_id: int, host: str | None, *, is_verified: bool) -> datetime | None:
+    """IntegrityError when another domain has this host. Returns when it was verified, if it is."""
+    change = update(domains).where(domains.c.id == domain_id)
+    change = change.values(tracking_host=host, tracking_verified_at=func.now() if is_verified else None)
+    verified_at: datetime | None = (await connection.execute(change.returning(domains.c.tracking_verified_at))).scalar_one()
+    return verified_at
+
+
+async def is_verified_host(connection: AsyncConnection, host: str) -> bool:
+    """Whether an account owns this name and has shown that it leads here (unique indexes on both names)."""
+    c = domains.c
+    is_own = (c.name == host) & c.verified_at.is_not(None)
+    query = select(c.id).where(is_own | ((c.tracking_host == host) & c.tracking_verified_at.is_not(None)))
+    return (await connection.execute(query)).first() is not None
 
 
 async def has_waiting_mail(connection: AsyncConnection, account_id: int, domain_id: int) -> bool:

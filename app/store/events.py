@@ -38,7 +38,7 @@ events = Table(
     "events",
     metadata,
     Column("account_id", Integer, nullable=False),
-    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("xid", Xid8, nullable=False, server_default=text("feed_xid()")),
     Column("id", Uuid, nullable=False),  # UUIDv7: its time is occurred_at
     Column("about", Uuid, nullable=False),  # the recipient's id; of `accepted` the message's
     Column("type", Text, nullable=False),
@@ -110,7 +110,7 @@ _FEED = """
 SELECT e.xid::text, e.id, e.about, e.type, e.number, e.facts::text, r.address, m.stream, m.tags::text, m.metadata::text
 FROM (
     SELECT * FROM events
-    WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < feed_horizon()
     ORDER BY xid, id LIMIT $5
 ) e
 LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(e.about::text placing '0000' from 33)::uuid
@@ -133,7 +133,7 @@ async def read_feed(connection: HotConnection, account_id: int, after: Cursor | 
 
 async def read_end(connection: HotConnection) -> Cursor:
     """A cursor before everything that will be committed from now on (and before what is being written right now)."""
-    xid: str = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+    xid: str = await connection.fetchval("SELECT feed_horizon()::text")
     return Cursor(xid, UUID(int=0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import zstandard
@@ -43,6 +44,8 @@ messages = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("purge_on", Date, nullable=False),
     Column("size_bytes", Integer, nullable=False),
+    # What delivery adds to each recipient's mail, as bits: mail.finish.
+    Column("adds", SmallInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "id"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -58,6 +61,8 @@ content = Table(
     Column("body", LargeBinary, nullable=False),  # a zstd frame: see pack_body
     # Parts and link spans as offsets into body: finishing splices, it never parses.
     Column("part_map", JSON, nullable=False),
+    # mail.tracking.plan_as_json; None: nothing in it can be tracked, or nobody wants it.
+    Column("tracking", JSON),
     PrimaryKeyConstraint("account_id", "message_id", "purge_on"),
     postgresql_partition_by="RANGE (purge_on)",
 )
@@ -78,6 +83,9 @@ recipients = Table(
     Column("last_reply", Text),
     # It was taken over from a worker that died with it in hand: the receiver may have got it twice (RFC 1047).
     Column("maybe_sent", Boolean, nullable=False, server_default="false"),
+    # First seen by a person, as far as one can tell (feedback.machines).
+    Column("opened_at", DateTime(timezone=True)),
+    Column("clicked_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("account_id", "id"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -155,18 +163,19 @@ class Deliverable:
     rfc_message_id: str
     expires_at: datetime
     purge_on: date
+    adds: int = 0  # bits of mail.finish
 
 
 # The bounds let the plan leave out the partitions of other weeks when it starts. LIMIT keeps it at one probe for each recipient: left free,
 # it reads everything between the bounds once for each, which is half the queue when its rows lie at many sites.
 _LOAD = """
-SELECT r.id, r.address, m.domain_id, m.stream, m.rfc_message_id, m.expires_at, m.purge_on
+SELECT r.id, r.address, m.domain_id, m.stream, m.rfc_message_id, m.expires_at, m.purge_on, m.adds
 FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS i(account_id, recipient_id, message_id)
 CROSS JOIN LATERAL (
     SELECT id, address FROM recipients WHERE account_id = i.account_id AND id = i.recipient_id AND id BETWEEN $4 AND $5 LIMIT 1
 ) r
 CROSS JOIN LATERAL (
-    SELECT domain_id, stream, rfc_message_id, expires_at, purge_on FROM messages
+    SELECT domain_id, stream, rfc_message_id, expires_at, purge_on, adds FROM messages
     WHERE account_id = i.account_id AND id = i.message_id AND id BETWEEN $4 AND $5 LIMIT 1
 ) m
 """
@@ -194,8 +203,15 @@ def unpack_body(stored: bytes) -> bytes:
     return _unpack.decompress(stored)
 
 
+class StoredContent(NamedTuple):
+    message_id: UUID
+    head: bytes
+    body: bytes
+    tracking: str | None  # JSON text: mail.tracking.plan_as_json
+
+
 _CONTENT = """
-SELECT c.message_id, c.head, c.body
+SELECT c.message_id, c.head, c.body, c.tracking::text
 FROM unnest($1::int[], $2::uuid[]) AS i(account_id, message_id)
 JOIN content c ON c.account_id = i.account_id AND c.message_id = i.message_id AND c.purge_on = $3
 """
@@ -203,10 +219,10 @@ JOIN content c ON c.account_id = i.account_id AND c.message_id = i.message_id AN
 
 async def load_content(
     connection: HotConnection, account_ids: Sequence[int], message_ids: Sequence[UUID], purge_on: date
-) -> list[tuple[UUID, bytes, bytes]]:
-    """(message id, head, body) of messages that are purged on one day; those already purged are left out."""
+) -> list[StoredContent]:
+    """The contents of messages that are purged on one day; those already purged are left out."""
     rows = await connection.fetch(_CONTENT, account_ids, message_ids, purge_on)
-    return [(row[0], row[1], unpack_body(row[2])) for row in rows]
+    return [StoredContent(row[0], row[1], unpack_body(row[2]), row[3]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +335,10 @@ async def read_message(connection: HotConnection, account_id: int, message_id: U
 _RECIPIENTS = """
 SELECT r.id, r.address, r.kind,
        CASE WHEN q.owner IS NOT NULL THEN 'claimed' WHEN q.ready THEN 'ready' ELSE r.state END,
-       r.reason, r.attempts, nullif(q.due_at, 'infinity'), r.settled_at, r.last_reply, r.maybe_sent OR coalesce(q.maybe_sent, false)
+       CASE WHEN q.ready THEN coalesce((SELECT w.figures->'held_back'->>q.site_id::text FROM workers w
+                                        WHERE w.figures->'held_back'->>q.site_id::text IS NOT NULL LIMIT 1), r.reason)
+            ELSE r.reason END,
+       r.attempts, nullif(q.due_at, 'infinity'), r.settled_at, r.last_reply, r.maybe_sent OR coalesce(q.maybe_sent, false)
 FROM recipients r LEFT JOIN queue q ON q.recipient_id = r.id AND q.recipient_id BETWEEN $2 AND $3
 WHERE r.account_id = $1 AND r.id BETWEEN $2 AND $3 ORDER BY r.id
 """

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
 
 from app.store.db import Database
 from app.store.partitions import make_partitions
 
+LOCK_TRIES = 20
+REST_SECONDS = 2.0
+
 _ROOT = Path(__file__).resolve().parents[2]
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def alembic_config(database_url: str) -> Config:
@@ -22,8 +28,19 @@ def alembic_config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str, *, content_days_ahead: int = 31) -> None:
-    """Migrate to the newest revision and make the partitions of the coming weeks. Blocks; safe to run twice and side by side."""
-    command.upgrade(alembic_config(database_url), "head")
+    """Migrate to the newest revision and make the partitions of the coming weeks. Blocks; safe to run twice and side by side.
+
+    Raises the DBAPIError of a lock that was not to be had in several tries.
+    """
+    for tries_left in reversed(range(LOCK_TRIES)):
+        try:
+            command.upgrade(alembic_config(database_url), "head")
+            break
+        except DBAPIError as error:
+            if tries_left == 0 or getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            # Those who queued up behind the lock go first.
+            time.sleep(REST_SECONDS)
     asyncio.run(_first_partitions(database_url, content_days_ahead))
 
 

@@ -50,6 +50,7 @@ class Settlement:
     attempt: AttemptRow | None
     event: str  # its type: events.record.EventType
     facts: str  # JSON text of the event
+    maybe_sent: bool = False  # its final dot was sent, and no answer came
 
 
 @dataclass(slots=True)
@@ -63,16 +64,17 @@ class Settled:
 _SETTLE = """
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
-        $1::int[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::int[], $9::bool[], $10::uuid[]
-    ) AS i(owner, account_id, recipient_id, state, due_at, reason, reply, site_id, final, attempt_id)
+        $1::int[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::int[], $9::bool[], $10::uuid[],
+        $26::bool[]
+    ) AS i(owner, account_id, recipient_id, state, due_at, reason, reply, site_id, final, attempt_id, maybe_sent)
 ), gone AS (
     DELETE FROM queue q USING input i
     WHERE q.recipient_id = i.recipient_id AND q.owner = i.owner AND i.final
-    RETURNING q.recipient_id, q.maybe_sent
+    RETURNING q.recipient_id, q.maybe_sent OR i.maybe_sent AS maybe_sent
 ), back AS (
     UPDATE queue q
     SET owner = NULL, claims = 0, ready = false, due_at = coalesce(i.due_at, 'infinity'), site_id = coalesce(i.site_id, q.site_id),
-        attempts = q.attempts + (i.attempt_id IS NOT NULL)::int
+        attempts = q.attempts + (i.attempt_id IS NOT NULL)::int, maybe_sent = q.maybe_sent OR i.maybe_sent
     FROM input i
     WHERE q.recipient_id = i.recipient_id AND q.owner = i.owner AND NOT i.final
     RETURNING q.recipient_id, q.maybe_sent
@@ -136,5 +138,6 @@ async def settle(connection: HotConnection, batch: Sequence[Settlement]) -> list
         [new_id() for _ in batch],
         [s.event for s in batch],
         [s.facts for s in batch],
+        [s.maybe_sent for s in batch],
     )
     return [Settled(row[0], row[1], row[2], row[3]) for row in rows]

@@ -52,6 +52,8 @@ class NewMessage:
     idempotency_key: str | None
     body_hash: bytes | None
     accepted_facts: str = "{}"  # JSON text: events.record.accepted_facts
+    adds: int = 0  # bits of mail.finish
+    tracking: str | None = None  # JSON text: mail.tracking.plan_as_json
 
     @property
     def size_bytes(self) -> int:
@@ -75,9 +77,9 @@ _WRITE = """
 WITH input AS (
     SELECT * FROM unnest(
         $1::int[], $2::uuid[], $3::text[], $4::smallint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[]
+        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[], $26::smallint[]
     ) AS i(account_id, id, stream, class, domain_id, from_address, subject, rfc_message_id, tags, metadata,
-           send_at, expires_at, purge_on, size_bytes, key, body_hash, facts)
+           send_at, expires_at, purge_on, size_bytes, key, body_hash, facts, adds)
 ), keyed AS (
     INSERT INTO idempotency_keys (account_id, key, body_hash, message_id)
     SELECT account_id, key, body_hash, id FROM input WHERE key IS NOT NULL ORDER BY account_id, key
@@ -87,14 +89,15 @@ WITH input AS (
     SELECT * FROM input WHERE key IS NULL OR id IN (SELECT message_id FROM keyed)
 ), written_messages AS (
     INSERT INTO messages (account_id, id, stream, domain_id, from_address, subject, rfc_message_id, tags, metadata,
-                          send_at, expires_at, purge_on, size_bytes)
+                          send_at, expires_at, purge_on, size_bytes, adds)
     SELECT account_id, id, stream, domain_id, from_address, subject, rfc_message_id, tags::json, metadata::json,
-           send_at, expires_at, purge_on, size_bytes
+           send_at, expires_at, purge_on, size_bytes, adds
     FROM fresh
 ), written_content AS (
-    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map)
-    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json
-    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[]) AS c(id, head, body, part_map) JOIN fresh f ON f.id = c.id
+    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map, tracking)
+    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json, c.tracking::json
+    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[], $27::text[]) AS c(id, head, body, part_map, tracking)
+    JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
     SELECT f.account_id, r.id, r.address, r.kind, f.class, f.size_bytes, f.send_at, s.reason, coalesce(d.site_id, 0) AS site_id,
            CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
@@ -155,5 +158,7 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [r.suppression_key for _, r in recipients],
         [r.kind for _, r in recipients],
         [m.accepted_facts for m in group],
+        [m.adds for m in group],
+        [m.tracking for m in group],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]

@@ -26,6 +26,9 @@ class OwnedEndpoint:
     event_types: frozenset[str] | None
     batch_size: int
     cursor: Cursor
+    old_secret: bytes | None  # signs too, after a rotation
+    streams: frozenset[str] | None
+    tags: frozenset[str] | None
     failures: int
     down_since: datetime | None
     retries_due: bool
@@ -53,6 +56,12 @@ class RetryRow:
     status: int | None
     error: str | None
 
+    def arguments(self, endpoint_id: UUID, account_id: int) -> tuple[object, ...]:
+        """Its row, for the statements that add one."""
+        xids, ids = [event.xid for event in self.events], [event.id for event in self.events]
+        head = (endpoint_id, self.webhook_id, account_id, self.batch, xids, ids)
+        return (*head, self.attempts, self.in_seconds, self.status, self.error)
+
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
@@ -73,24 +82,30 @@ class RoundResult:
 
     @property
     def lone(self) -> bool:
-        """Whether the endpoint's row is all that is written."""
-        return not self.taken and not self.retries
+        """Whether the endpoint's row is all that is written. A failure may have consequences: its account is told of them."""
+        return not self.taken and not self.retries and self.error is None
 
 
 @dataclass(frozen=True, slots=True)
 class DownRule:
-    """store's share of events.patience: when a receiver is taken for down, and how long the next probe waits."""
+    """store's share of events.patience: when a receiver is taken for down, how long the next probe waits, and when that ends."""
 
     after_failures: int
     probe_first_seconds: float
     probe_most_seconds: float
+    tell_after_seconds: float  # down for so long: its account is told …
+    disable_after_seconds: float  # … and then that it is disabled
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
+    """How an endpoint stands after a round. The last two say what this round made of it."""
+
     failures: int
     down_since: datetime | None
     resume_at: datetime | None
+    told_failing: bool
+    disabled_for: str | None
 
 
 # Free is what nobody owns, or a worker whose lease is over or that is gone. The share keeps one worker from owning all: every
@@ -134,14 +149,15 @@ WHERE e.owner = $1 AND e.enabled AND NOT (e.id = ANY ($2::uuid[])) AND (e.resume
     OR (
         SELECT true FROM events v
         WHERE v.account_id = e.account_id AND (v.xid, v.id) > (e.cursor_xid, e.cursor_id)
-          AND v.xid < pg_snapshot_xmin(pg_current_snapshot())
+          AND v.xid < feed_horizon()
         ORDER BY v.xid, v.id LIMIT 1
     )
   )
 """
 
 _READ = """
-SELECT e.id, e.account_id, e.url, e.secret, e.event_types, e.batch_size, e.cursor_xid::text, e.cursor_id, e.failures, e.down_since,
+SELECT e.id, e.account_id, e.url, e.secret, e.event_types, e.batch_size, e.cursor_xid::text, e.cursor_id,
+       CASE WHEN e.old_secret_until > now() THEN e.old_secret END, e.streams, e.tags, e.failures, e.down_since,
        coalesce((
            SELECT e.down_since IS NOT NULL OR r.due_at <= now() FROM webhook_retries r WHERE r.endpoint_id = e.id ORDER BY r.due_at LIMIT 1
        ), false),
@@ -164,11 +180,14 @@ LEFT JOIN recipients r ON r.account_id = w.account_id AND r.id = v.about
 ORDER BY w.due_at, w.webhook_id, u.place
 """
 
+DOWN_TOO_LONG = "The receiver failed for too long."
+
 # What is lost of a round in a crash is posted again: its commit need not wait for the disk.
 _SETTLE = """
 UPDATE webhook_endpoints e
 SET cursor_xid = c.xid, cursor_id = c.id,
     failures = f.failures, down_since = d.down_since,
+    failing_told_at = CASE WHEN d.down_since IS NULL THEN NULL WHEN l.tell THEN now() ELSE o.failing_told_at END,
     resume_at = greatest(
         CASE WHEN d.down_since IS NOT NULL
              THEN now() + make_interval(
@@ -177,7 +196,8 @@ SET cursor_xid = c.xid, cursor_id = c.id,
     ),
     last_error = coalesce($8, e.last_error), last_error_at = CASE WHEN $8::text IS NULL THEN e.last_error_at ELSE now() END,
     last_success_at = CASE WHEN $5 THEN now() ELSE e.last_success_at END,
-    enabled = e.enabled AND $9::text IS NULL, disabled_reason = coalesce($9, e.disabled_reason),
+    enabled = e.enabled AND l.reason IS NULL, disabled_reason = coalesce(l.reason, e.disabled_reason),
+    disabled_at = CASE WHEN l.reason IS NULL THEN e.disabled_at ELSE now() END,
     given_up = e.given_up + $14
 FROM (SELECT *, set_config('synchronous_commit', 'off', true) FROM webhook_endpoints WHERE id = $1 AND owner = $2 FOR UPDATE) o
 CROSS JOIN LATERAL (
@@ -188,8 +208,14 @@ CROSS JOIN LATERAL (SELECT CASE WHEN $5::bool THEN $6::int ELSE o.failures + $6 
 CROSS JOIN LATERAL (
     SELECT CASE WHEN f.failures >= $10::int THEN coalesce(CASE WHEN NOT $5 THEN o.down_since END, now()) END AS down_since
 ) d
+CROSS JOIN LATERAL (
+    SELECT o.failing_told_at IS NULL AND d.down_since <= now() - make_interval(secs => $15::float8) AS tell,
+           CASE WHEN o.enabled THEN coalesce(
+               $9::text, CASE WHEN d.down_since <= now() - make_interval(secs => $16::float8) THEN $17::text END
+           ) END AS reason
+) l
 WHERE e.id = o.id
-RETURNING e.failures, e.down_since, e.resume_at
+RETURNING e.failures, e.down_since, e.resume_at, coalesce(l.tell, false), l.reason
 """
 
 _FORGET = "DELETE FROM webhook_retries WHERE endpoint_id = $1 AND webhook_id = ANY ($2::text[])"
@@ -206,10 +232,11 @@ _GIVE_UP_EVENTS = """
 WITH o AS (
     SELECT * FROM webhook_endpoints WHERE id = $1 AND owner = $2 FOR UPDATE
 ), ahead AS MATERIALIZED (
-    SELECT v.xid, v.id, o.event_types IS NULL OR v.type = ANY (o.event_types) AS wanted
+    SELECT v.xid, v.id,
+           o.event_types IS NULL OR v.type = ANY (o.event_types) OR split_part(v.type, '.', 1) || '.*' = ANY (o.event_types) AS wanted
     FROM o CROSS JOIN LATERAL (
         SELECT * FROM events
-        WHERE account_id = o.account_id AND (xid, id) > (o.cursor_xid, o.cursor_id) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+        WHERE account_id = o.account_id AND (xid, id) > (o.cursor_xid, o.cursor_id) AND xid < feed_horizon()
         ORDER BY xid, id LIMIT $4
     ) v
 ), young AS (
@@ -268,8 +295,8 @@ async def read_owned_endpoint(connection: HotConnection, endpoint_id: UUID, work
     row = await connection.fetchrow(_READ, endpoint_id, worker_id, most_waiting)
     if row is None:
         return None
-    types = None if row[4] is None else frozenset(row[4])
-    return OwnedEndpoint(row[0], row[1], row[2], bytes(row[3]), types, row[5], Cursor(row[6], row[7]), *row[8:])
+    types, streams, tags = (None if names is None else frozenset(names) for names in (row[4], row[9], row[10]))
+    return OwnedEndpoint(row[0], row[1], row[2], row[3], types, row[5], Cursor(row[6], row[7]), row[8], streams, tags, *row[11:])
 
 
 async def read_waiting_posts(connection: HotConnection, endpoint_id: UUID, limit: int, *, due_or_not: bool) -> list[WaitingPost]:
@@ -307,20 +334,17 @@ async def settle_round(connection: HotConnection, result: RoundResult, rule: Dow
         rule.probe_most_seconds,
         jitter,
         result.given_up,
+        rule.tell_after_seconds,
+        rule.disable_after_seconds,
+        DOWN_TOO_LONG,
     )
     if row is None:
         return None
     if result.taken:
         await connection.execute(_FORGET, result.endpoint_id, result.taken)
     if result.retries:
-        await connection.executemany(_ADD_RETRY, [_retry_arguments(result, retry) for retry in result.retries])
+        await connection.executemany(_ADD_RETRY, [retry.arguments(result.endpoint_id, result.account_id) for retry in result.retries])
     return Health(*row)
-
-
-def _retry_arguments(result: RoundResult, retry: RetryRow) -> tuple[object, ...]:
-    xids, ids = [event.xid for event in retry.events], [event.id for event in retry.events]
-    head = (result.endpoint_id, retry.webhook_id, result.account_id, retry.batch, xids, ids)
-    return (*head, retry.attempts, retry.in_seconds, retry.status, retry.error)
 
 
 async def give_up_older(connection: HotConnection, endpoint_id: UUID, worker_id: int, floor: UUID) -> int:
@@ -347,7 +371,7 @@ SELECT count(*), (SELECT count(*) FROM webhook_retries), min(e.id::text)::uuid
 FROM webhook_endpoints w
 LEFT JOIN LATERAL (
     SELECT id FROM events
-    WHERE account_id = w.account_id AND (xid, id) > (w.cursor_xid, w.cursor_id) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    WHERE account_id = w.account_id AND (xid, id) > (w.cursor_xid, w.cursor_id) AND xid < feed_horizon()
     ORDER BY xid, id LIMIT 1
 ) e ON true
 WHERE w.enabled
@@ -356,3 +380,8 @@ WHERE w.enabled
 
 async def read_total_lag(connection: HotConnection) -> TotalLag:
     return TotalLag(*await connection.fetchrow(_TOTAL_LAG))
+
+
+async def forget_posters(connection: HotConnection) -> None:
+    """Nobody posts for any endpoint any more: the workers that did are another database's."""
+    await connection.execute("UPDATE webhook_endpoints SET owner = NULL WHERE owner IS NOT NULL")

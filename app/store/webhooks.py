@@ -1,13 +1,14 @@
 """Webhook endpoints with their cursor on the event log, and the posts that are to be tried again.
 
-This file holds the tables and what the API asks of them; the statements of the poster's rounds stand in `webhook_rounds`.
+This file holds the tables and what the API asks of them; the statements of the poster's rounds stand in `webhook_rounds`, what
+came of single posts in `webhook_attempts`, what is posted once more in `webhook_replays`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    case,
     delete,
     func,
     insert,
@@ -47,7 +49,13 @@ webhook_endpoints = Table(
     Column("account_id", Integer, ForeignKey("accounts.id"), nullable=False, index=True),
     Column("url", Text, nullable=False),
     Column("secret", LargeBinary, nullable=False),  # sealed by the keyring
-    Column("event_types", ARRAY(Text)),  # None: all
+    # After a rotation the one before it signs too, for a while.
+    Column("old_secret", LargeBinary),
+    Column("old_secret_until", DateTime(timezone=True)),
+    # What is posted: None is everything. A type may be a whole family, `message.*`.
+    Column("event_types", ARRAY(Text)),
+    Column("streams", ARRAY(Text)),
+    Column("tags", ARRAY(Text)),
     Column("batch_size", SmallInteger, nullable=False, server_default="1"),  # most events in one post
     Column("enabled", Boolean, nullable=False, server_default="true"),
     Column("disabled_reason", Text),
@@ -58,6 +66,8 @@ webhook_endpoints = Table(
     # The receiver's health: failures in a row, since when it is taken for down, no post before resume_at.
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("down_since", DateTime(timezone=True)),
+    Column("failing_told_at", DateTime(timezone=True)),  # when its account was told that it has been down for long
+    Column("disabled_at", DateTime(timezone=True)),
     Column("resume_at", DateTime(timezone=True)),
     Column("last_error", Text),
     Column("last_error_at", DateTime(timezone=True)),
@@ -85,6 +95,7 @@ webhook_retries = Table(
 
 # A lag is counted no further than this.
 MOST_COUNTED = 100_000
+MOST_ENDPOINTS = 20  # of one account
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +106,13 @@ class Endpoint:
     account_id: int
     url: str
     event_types: Sequence[str] | None
+    streams: Sequence[str] | None
+    tags: Sequence[str] | None
     batch_size: int
     enabled: bool
     disabled_reason: str | None
+    disabled_at: datetime | None
+    old_secret_until: datetime | None
     failures: int
     down_since: datetime | None
     resume_at: datetime | None
@@ -134,10 +149,12 @@ async def insert_endpoint(
     secret: bytes,
     event_types: Sequence[str] | None,
     batch_size: int,
+    streams: Sequence[str] | None = None,
+    tags: Sequence[str] | None = None,
 ) -> Endpoint | None:
-    """A new endpoint, told everything from now on; None when the account has one. Two at once: the account's row decides."""
+    """A new endpoint, told everything from now on; None when the account has MOST_ENDPOINTS. Two at once: the account's row decides."""
     await connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True))
-    if await list_endpoints(connection, account_id):
+    if len(await list_endpoints(connection, account_id)) >= MOST_ENDPOINTS:
         return None
     statement = insert(webhook_endpoints).values(
         id=endpoint_id,
@@ -145,9 +162,11 @@ async def insert_endpoint(
         url=url,
         secret=secret,
         event_types=event_types,
+        streams=streams,
+        tags=tags,
         batch_size=batch_size,
         # Below every event that is not committed yet (store.events.read_end).
-        cursor_xid=literal_column("pg_snapshot_xmin(pg_current_snapshot())"),
+        cursor_xid=literal_column("feed_horizon()"),
         cursor_id=UUID(int=0),
     )
     return _endpoint((await connection.execute(statement.returning(*_SHOWN))).one())
@@ -166,19 +185,65 @@ async def find_endpoint(connection: AsyncConnection, account_id: int, endpoint_i
 
 
 async def update_endpoint(
-    connection: AsyncConnection, account_id: int, endpoint_id: UUID, changes: Mapping[str, Any], *, fresh_start: bool
+    connection: AsyncConnection,
+    account_id: int,
+    endpoint_id: UUID,
+    changes: Mapping[str, Any],
+    *,
+    fresh_start: bool,
+    from_now: bool = False,
 ) -> Endpoint | None:
-    """Change url, event_types, batch_size or enabled; a fresh start forgets how the receiver behaved. The cursor stays."""
+    """Change url, filters, batch_size or enabled; a fresh start forgets how the receiver behaved.
+
+    The cursor stays, unless the endpoint is to go on `from_now`: then nothing that happened before, nor what waits, is posted.
+    """
     values = dict(changes)
+    if values.get("enabled") is False:
+        values |= {"disabled_reason": "Disabled by its account.", "disabled_at": func.now()}
     if fresh_start:
-        values |= {"failures": 0, "down_since": None, "resume_at": None, "disabled_reason": None}
+        values |= {"failures": 0, "down_since": None, "failing_told_at": None, "resume_at": None}
+    if values.get("enabled") is True:
+        values |= {"disabled_reason": None, "disabled_at": None}
+    if from_now:
+        values |= {"cursor_xid": literal_column("feed_horizon()"), "cursor_id": UUID(int=0)}
     where = (webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.id == endpoint_id)
     statement = update(webhook_endpoints).where(*where).values(**values).returning(*_SHOWN) if values else select(*_SHOWN).where(*where)
     row = (await connection.execute(statement)).one_or_none()
-    if row is not None and fresh_start:
-        # After the endpoint's row, as in a round: the other order could deadlock with one.
-        await connection.execute(update(webhook_retries).where(webhook_retries.c.endpoint_id == endpoint_id).values(due_at=func.now()))
+    # After the endpoint's row, as in a round: the other order could deadlock with one.
+    waiting = webhook_retries.c.endpoint_id == endpoint_id
+    if row is not None and from_now:
+        await connection.execute(delete(webhook_retries).where(waiting))
+    elif row is not None and fresh_start:
+        await connection.execute(update(webhook_retries).where(waiting).values(due_at=func.now()))
     return None if row is None else _endpoint(row)
+
+
+async def rotate_secret(
+    connection: AsyncConnection, account_id: int, endpoint_id: UUID, secret: bytes, *, overlap: timedelta
+) -> Endpoint | None:
+    """A new (sealed) secret; the one until now signs too during the overlap. One that was old already ends."""
+    columns = webhook_endpoints.c
+    statement = (
+        update(webhook_endpoints)
+        .where(columns.account_id == account_id, columns.id == endpoint_id)
+        .values(
+            secret=secret,
+            old_secret=columns.secret if overlap else None,
+            old_secret_until=func.now() + overlap if overlap else None,
+        )
+    )
+    row = (await connection.execute(statement.returning(*_SHOWN))).one_or_none()
+    return None if row is None else _endpoint(row)
+
+
+async def read_secrets(connection: AsyncConnection, account_id: int, endpoint_id: UUID) -> list[bytes]:
+    """The sealed secrets that sign now, the newest first."""
+    columns = webhook_endpoints.c
+    query = select(columns.secret, case((columns.old_secret_until > func.now(), columns.old_secret))).where(
+        columns.account_id == account_id, columns.id == endpoint_id
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return [secret for secret in row or () if secret is not None]
 
 
 async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint_id: UUID) -> bool:
@@ -187,19 +252,27 @@ async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint
     return bool((await connection.execute(delete(webhook_endpoints).where(*where))).rowcount)
 
 
+async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """(id, account_id, secret) of all endpoints of all accounts."""
+    shown: list[Any] = [webhook_endpoints.c.id, webhook_endpoints.c.account_id, webhook_endpoints.c.secret]
+    return (await connection.execute(select(*shown).order_by(webhook_endpoints.c.id))).all()
+
+
 async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
-    """By the feed's primary key, at most MOST_COUNTED rows of it."""
+    """By the feed's primary key, at most MOST_COUNTED rows of it. Counted are the wanted types, whatever their streams and tags."""
     row = (
         await connection.execute(
             text(
                 """
-                SELECT count(v.id) FILTER (WHERE e.event_types IS NULL OR v.type = ANY (e.event_types)),
-                       min(v.id::text) FILTER (WHERE e.event_types IS NULL OR v.type = ANY (e.event_types)),
+                SELECT count(v.id) FILTER (WHERE e.event_types IS NULL OR v.type = ANY (e.event_types) OR v.family = ANY (e.event_types)),
+                       min(v.id::text) FILTER (
+                           WHERE e.event_types IS NULL OR v.type = ANY (e.event_types) OR v.family = ANY (e.event_types)
+                       ),
                        (SELECT count(*) FROM webhook_retries WHERE endpoint_id = e.id),
                        (SELECT min(due_at) FROM webhook_retries WHERE endpoint_id = e.id)
                 FROM webhook_endpoints e
                 LEFT JOIN LATERAL (
-                    SELECT id, type FROM events
+                    SELECT id, type, split_part(type, '.', 1) || '.*' AS family FROM events
                     WHERE account_id = e.account_id AND (xid, id) > (e.cursor_xid, e.cursor_id) ORDER BY xid, id LIMIT :most
                 ) v ON true
                 WHERE e.id = :endpoint_id GROUP BY e.id

@@ -76,7 +76,23 @@ async def delete_dead_workers(connection: HotConnection, lease_seconds: float) -
     return [row[0] for row in rows]
 
 
+async def lives_on(connection: HotConnection, machine: str) -> bool:
+    """Whether a worker of this machine (its host name) has a lease that runs."""
+    query = "SELECT EXISTS (SELECT FROM workers WHERE lease_until > now() AND starts_with(name, $1 || ':'))"
+    lives: bool = await connection.fetchval(query, machine)
+    return lives
+
+
 async def read_figures(connection: HotConnection) -> list[tuple[int, str]]:
     """(worker id, its figures as JSON text) of the live workers."""
     rows = await connection.fetch("SELECT id, figures::text FROM workers WHERE lease_until > now() ORDER BY id")
     return [(row[0], row[1]) for row in rows]
+
+
+async def forget_workers(connection: HotConnection) -> None:
+    """Forget all of them, in a restored database: they worked on another one.
+
+    Ids go on far above: those that come next may have been given already since the backup, and an id is the fence of claims.
+    """
+    await connection.execute("DELETE FROM workers")
+    await connection.execute("SELECT setval(s, nextval(s) + 1000000) FROM pg_get_serial_sequence('workers', 'id') AS s")

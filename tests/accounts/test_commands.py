@@ -90,3 +90,20 @@ def test_a_missing_keyring_is_said(run: Any, monkeypatch: pytest.MonkeyPatch) ->
     run("account", "add", "acme")
     monkeypatch.setenv("STAFFETTA_KEYRING_PATH", "/nonexistent/keyring.json")
     assert "no keyring" in run("key", "create", "acme", status=1)
+
+
+def test_tracking_of_an_account_and_of_a_domain(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAFFETTA_DNS_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("STAFFETTA_PUBLIC_URL", "https://relay.example.net")
+    run("account", "add", "acme")
+    run("domain", "add", "acme", "acme.example")
+    assert "nothing is tracked" in run("account", "tracking", "acme", "--off")
+    assert json.loads(run("account", "list", "--json"))[0]["tracking"] is False
+    run("account", "tracking", "acme")
+    assert json.loads(run("account", "list", "--json"))[0]["tracking"] is True
+    words = run("domain", "tracking", "acme", "acme.example", "click.acme.example")
+    assert "It is not used yet. Publish: click.acme.example. IN CNAME relay.example.net." in words
+    assert "click.acme.example. IN CNAME relay.example.net." in run("domain", "records", "acme", "acme.example")
+    assert "must lie below the domain" in run("domain", "tracking", "acme", "acme.example", "click.other.example", status=1)
+    assert "own name" in run("domain", "tracking", "acme", "acme.example", "--off")
+    assert "HOST" in run("domain", "tracking", "acme", "acme.example", status=1)

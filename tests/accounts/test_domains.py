@@ -67,12 +67,12 @@ async def test_international_names_are_kept_as_they_travel(database: Database, k
 
 async def test_the_record_verifies_what_the_keys_sign(database: Database, keyring: Keyring, accounts: tuple[int, int]) -> None:
     added = await _add(database, keyring, accounts[0], "shop.example.com", "rsa-sha256", "ed25519-sha256")
-    keys = await DomainBook(database, keyring).signing_keys(added.id)
+    keys = (await DomainBook(database, keyring).signing(added.id)).keys
     assert [key.selector for key in keys] == ["stf1", "stf2"]
     head, body = b"From: a@shop.example.com\r\nTo: b@example.com\r\nSubject: s\r\n", b"hello\r\n"
     signed = sign(head, body, keys, timestamp=1_700_000_000) + head + b"\r\n" + body
     async with database.reading() as connection:
-        ((_, records),) = await list_domains(connection, accounts[0])
+        ((_, records),) = await list_domains(connection, accounts[0], "relay.example.net")
     published = {record.name: record.value for record in records}
     for place in range(2):
         assert dkim.DKIM(signed).verify(idx=place, dnsfunc=lambda name, timeout=5: published[name.decode().rstrip(".")].encode())
@@ -89,7 +89,7 @@ async def test_a_private_key_opens_for_its_account_alone(database: Database, key
         # A row moved to another account (by a bug, or by hand) does not sign for it.
         await connection.execute("UPDATE domains SET account_id = $1", accounts[1])
     with pytest.raises(KeyringError):
-        await DomainBook(database, keyring).signing_keys(added.id)
+        await DomainBook(database, keyring).signing(added.id)
 
 
 async def test_keys_are_parsed_once(
@@ -107,8 +107,8 @@ async def test_keys_are_parsed_once(
     monkeypatch.setattr(domains, "load_signing_key", counting)
     monkeypatch.setattr(domains, "CACHE_SECONDS", 0.0)
     book = DomainBook(database, keyring)
-    first = await book.signing_keys(added.id)
-    assert await book.signing_keys(added.id) == first
+    first = (await book.signing(added.id)).keys
+    assert (await book.signing(added.id)).keys == first
     assert parsed == 1
 
 
@@ -117,7 +117,7 @@ async def test_removing_and_taking_over(database: Database, keyring: Keyring, ac
     added = await _add(database, keyring, ours, "shop.example.com")
     book = DomainBook(database, keyring)
     assert await book.find(ours, "shop.example.com") is not None
-    await book.signing_keys(added.id)
+    await book.signing(added.id)
     async with database.transaction() as connection:
         with pytest.raises(NotFound):
             await remove_domain(connection, theirs, "shop.example.com")
@@ -125,7 +125,7 @@ async def test_removing_and_taking_over(database: Database, keyring: Keyring, ac
     book.forget(ours, "shop.example.com")
     assert await book.find(ours, "shop.example.com") is None
     with pytest.raises(NotFound):
-        await book.signing_keys(added.id)
+        await book.signing(added.id)
     await _add(database, keyring, theirs, "shop.example.com")
 
 

@@ -87,13 +87,19 @@ async def test_health(shop: Any, house: Any) -> None:
         assert (ready.status_code, ready.json()["status"]) == (200, "ready")
         async with house.database.hot() as connection:
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
-            await connection.execute("UPDATE alembic_version SET version_num = 'old'")
-        try:
-            ready = await client.get("/readyz")
-            assert (ready.status_code, ready.json()["database"]) == (503, "wrong_schema")
-        finally:
+        cases = (("0000", "0000", 503), ("9999", revision, 200), ("9999", "9998", 503), ("other", revision, 503))
+        for there, floor, status in cases:
             async with house.database.hot() as connection:
-                await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
+                await connection.execute("UPDATE alembic_version SET version_num = $1", there)
+                before = await connection.fetchval("UPDATE schema_floor SET oldest_revision = $1 RETURNING old.oldest_revision", floor)
+            try:
+                ready = await client.get("/readyz")
+                assert ready.status_code == status, (there, floor)
+                assert ready.json()["database"] == ("ok" if status == 200 else "wrong_schema")
+            finally:
+                async with house.database.hot() as connection:
+                    await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
+                    await connection.execute("UPDATE schema_floor SET oldest_revision = $1", before)
 
 
 async def test_without_postgresql_503_with_retry_after(tmp_path: Any) -> None:

@@ -63,7 +63,7 @@ def test_every_operation_is_fit_for_generators(document: dict[str, Any]) -> None
             assert {"401", "403", "500", "503"} <= operation["responses"].keys(), (path, method)
         if "requestBody" in operation:
             assert {"400", "413", "415", "422"} <= operation["responses"].keys(), (path, method)
-            assert operation["requestBody"]["content"]["application/json"]["example"]
+            assert all(content["example"] for content in operation["requestBody"]["content"].values())
         named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
         assert named == set(re.findall(r"\{(\w+)\}", path)), (path, method)
 

@@ -1,4 +1,4 @@
-"""/v1/webhooks: one endpoint per account, its secret shown once, its state told as it is."""
+"""/v1/webhooks: endpoints of an account, their secrets shown once, their state told as it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app import store
 from app.accounts.credentials import create_key
 from app.events.posts import SECRET_PURPOSE
 from app.store.ids import parse_public_id
+from app.store.webhooks import MOST_ENDPOINTS
 from tests.api.conftest import OpenHouse, Tenant, client_of
 
 URL = "https://hooks.example.com/mail"
@@ -49,13 +50,16 @@ async def test_an_endpoint_is_made_and_its_secret_shown_once(house: OpenHouse, s
     assert house.keyring.open(sealed, account_id=shop.account_id, purpose=SECRET_PURPOSE) == secret
 
 
-async def test_a_second_endpoint_is_a_conflict_that_says_so(shop: Tenant, rival: Tenant) -> None:
-    await _create(shop)
+async def test_twenty_endpoints_and_not_one_more(shop: Tenant, rival: Tenant) -> None:
+    made = [await _create(shop, url=f"{URL}/{n}") for n in range(MOST_ENDPOINTS)]
     answer = await shop.client.post("/v1/webhooks", json={"url": URL})
     assert answer.status_code == 409
     assert answer.headers["content-type"] == "application/problem+json"
-    assert "one per account" in answer.json()["detail"]
+    assert "20 webhook endpoints" in answer.json()["detail"]
+    assert len((await shop.client.get("/v1/webhooks")).json()["webhooks"]) == 20
     await _create(rival)
+    assert (await shop.client.delete(f"/v1/webhooks/{made[7]['id']}")).status_code == 204
+    await _create(shop)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,14 @@ async def test_a_second_endpoint_is_a_conflict_that_says_so(shop: Tenant, rival:
         ({"url": None}, "#/url"),
         ({"events": []}, "#/events"),
         ({"events": ["message.eaten"]}, "#/events/0"),
+        ({"events": ["message.bounced", "messages.*"]}, "#/events/1"),
+        ({"events": ["*"]}, "#/events/0"),
+        ({"events": ["message.bounced*"]}, "#/events/0"),
         ({"events": "message.bounced"}, "#/events"),
+        ({"streams": []}, "#/streams"),
+        ({"streams": ["a\u0000"]}, "#/streams/0"),
+        ({"tags": [""]}, "#/tags/0"),
+        ({"tags": "order"}, "#/tags"),
         ({"batch_size": 0}, "#/batch_size"),
         ({"batch_size": 501}, "#/batch_size"),
         ({"batch_size": "5"}, "#/batch_size"),
@@ -105,7 +116,30 @@ async def test_changes_leave_out_what_is_not_named(house: OpenHouse, shop: Tenan
     assert (changed["events"], changed["url"], changed["batch_size"]) == (None, "https://other.example.com/", 100)
     changed = (await shop.client.patch(path, json={"enabled": False})).json()
     assert (changed["state"], changed["enabled"]) == ("disabled", False)
+    assert changed["disabled_reason"] == "Disabled by its account."
+    assert changed["disabled_at"] is not None
     assert (await shop.client.patch(path, json={})).json() == changed
+
+
+async def test_filters_are_kept_as_they_were_asked_for(shop: Tenant) -> None:
+    made = await _create(shop, events=["webhook.*", "message.bounced", "webhook.*"], streams=["bulk"], tags=["order", "news"])
+    assert (made["events"], made["streams"], made["tags"]) == (["message.bounced", "webhook.*"], ["bulk"], ["news", "order"])
+    changed = (await shop.client.patch(f"/v1/webhooks/{made['id']}", json={"events": ["message.*"], "tags": None})).json()
+    assert (changed["events"], changed["streams"], changed["tags"]) == (["message.*"], ["bulk"], None)
+
+
+async def test_enabling_goes_on_from_the_cursor_or_from_now_as_asked(shop: Tenant) -> None:
+    made = await _create(shop, events=["message.accepted"])
+    path = f"/v1/webhooks/{made['id']}"
+    await shop.client.patch(path, json={"enabled": False})
+    for _ in range(3):
+        await shop.send()
+    assert (await shop.client.patch(path, json={"enabled": True})).json()["lag"]["events"] == 3
+    assert (await shop.client.patch(path, json={"enabled": False})).json()["lag"]["events"] == 3
+    assert (await shop.client.patch(path, json={"enabled": True, "resume": "now"})).json()["lag"]["events"] == 0
+    answer = await shop.client.patch(path, json={"resume": "yesterday"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "#/resume"
 
 
 async def test_state_and_lag_are_told_and_enabling_begins_afresh(house: OpenHouse, shop: Tenant) -> None:
@@ -184,8 +218,10 @@ async def test_scopes_decide(house: OpenHouse, shop: Tenant) -> None:
             assert (await client.patch(path, json={"batch_size": 2})).status_code == statuses[1]
 
 
-async def test_two_requests_at_once_make_one_endpoint(house: OpenHouse, shop: Tenant) -> None:
+async def test_requests_at_once_make_no_more_than_there_may_be(house: OpenHouse, shop: Tenant) -> None:
+    for n in range(MOST_ENDPOINTS - 1):
+        await _create(shop, url=f"{URL}/{n}")
     answers = await asyncio.gather(*(shop.client.post("/v1/webhooks", json={"url": URL}) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
     async with house.database.reading() as connection:
-        assert len(await store.webhooks.list_endpoints(connection, shop.account_id)) == 1
+        assert len(await store.webhooks.list_endpoints(connection, shop.account_id)) == MOST_ENDPOINTS

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tests.bench import accept, e2e, idle, longtail, priority, queue_size
+from tests.bench import accept, behaviours, e2e, idle, longtail, odd, priority, queue_size, templates, webhooks
 from tests.bench.machine import describe, header_line
 from tests.bench.options import Options
 from tests.bench.report import Report, as_json, as_table, as_text
@@ -21,6 +21,7 @@ Scenario = Callable[[House, Options], Awaitable[list[Report]]]
 
 SCENARIOS: dict[str, Scenario] = {
     "e2e": e2e.run,
+    "stored": e2e.run_stored,
     "accept": accept.run,
     "accept-batch": accept.run_batches,
     "idle": idle.run,
@@ -29,6 +30,10 @@ SCENARIOS: dict[str, Scenario] = {
     "defers": longtail.run_defers,
     "priority": priority.run,
     "queue": queue_size.run,
+    "behaviours": behaviours.run,
+    "webhooks": webhooks.run,
+    "templates": templates.run,
+    "odd": odd.run,
 }
 
 

@@ -21,4 +21,8 @@ class Options:
     idle_messages: int = 100
     queue_rows: int = 1_000_000
     queue_settles: int = 200_000
+    webhook_events: int = 10_000  # of a receiver in trouble
+    webhook_haste: float = 60.0
     snapshot_seconds: float = 60.0
+    behaviour_messages: int = 50  # to each behaviour
+    healthy_rate: float = 50.0  # messages a second beside them

@@ -106,13 +106,31 @@ class TestTls:
         assert conversation.accepted
         assert conversation.tls is None
         assert isinstance(required, Conversation)
-        assert (required.phase, required.reply and required.reply.code, required.tls_broken) == (Phase.TLS, 454, False)
+        assert (required.phase, required.reply) == (Phase.TLS, None)
+        assert required.error == "TLS is required for this domain, and the server refused it: 454 4.7.0 TLS not available now"
 
     async def test_required_but_not_offered(self) -> None:
         async with Sink() as sink:
             conversation = await opened(sink, tls="required")
         assert isinstance(conversation, Conversation)
         assert (conversation.phase, conversation.reply) == (Phase.TLS, None)
+        assert conversation.error == "TLS is required for this domain, and the server does not offer it"
+
+    @pytest.mark.parametrize("fault", ["starttls_broken", "starttls_drop"])
+    async def test_required_and_broken(self, fault: str) -> None:
+        async with scripted({"fault": fault}, offer=self.OFFER, tls=self_signed()) as sink:
+            conversation = await opened(sink, tls="required")
+        assert isinstance(conversation, Conversation)
+        assert (conversation.phase, conversation.reply) == (Phase.TLS, None)
+        assert (conversation.error or "").startswith("TLS is required for this domain, and the handshake failed: ")
+
+    async def test_what_was_said_before_the_handshake_is_forgotten(self) -> None:
+        async with scripted({"fault": "starttls_injected"}, offer=self.OFFER, tls=self_signed()) as sink:
+            conversation, connection = await conversed(sink)
+            await connection.close()
+        assert conversation.accepted
+        assert conversation.tls
+        assert sink.messages == [WIRE]
 
     async def test_a_certificate_that_the_context_does_not_trust_is_refused(self) -> None:
         async with Sink(offer=self.OFFER, tls=self_signed()) as sink:

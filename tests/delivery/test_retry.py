@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.delivery.retry import JITTER, LONGEST_WAIT, Outcome, judge, next_attempt_at
+from app.delivery.retry import JITTER, LONGEST_PUT_OFF, LONGEST_WAIT, Outcome, judge, next_attempt_at, put_off_until
 from app.mail.reply import parse_reply
 from app.store.states import RecipientState
 
@@ -76,3 +76,24 @@ def test_two_tries_in_the_first_hour_then_less_often() -> None:
     assert waits == sorted(waits)
     assert sum(waits[:3]) < 3600
     assert waits[-1] == LONGEST_WAIT.total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"),
+    [
+        (timedelta(seconds=1), timedelta(seconds=120)),
+        (timedelta(minutes=10), timedelta(minutes=5)),
+        (timedelta(hours=5), LONGEST_PUT_OFF),
+    ],
+)
+def test_what_is_put_off_waits_as_long_as_told_or_half_its_age(age: timedelta, wait: timedelta) -> None:
+    for chance in (0.0, 0.99):
+        due_at = put_off_until(120.0, accepted_at=NOW - age, now=NOW, expires_at=NOW + timedelta(days=1), chance=chance)
+        assert due_at is not None
+        assert wait <= due_at - NOW <= wait * (1 + 2 * JITTER)
+
+
+def test_what_is_put_off_has_a_last_chance_before_it_expires() -> None:
+    accepted_at, expires_at = NOW - timedelta(hours=1), NOW + timedelta(minutes=1)
+    assert put_off_until(120.0, accepted_at=accepted_at, now=NOW, expires_at=expires_at, chance=0.5) == expires_at - timedelta(seconds=1)
+    assert put_off_until(120.0, accepted_at=accepted_at, now=expires_at, expires_at=expires_at, chance=0.5) is None

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from app.config import Settings
-from app.delivery.conversation import Hop
+from app.delivery.conversation import Hop, Tls
+from app.delivery.providers import Provider, Providers
 from app.delivery.route import LONGEST_SITE_NAME, Route, RouteFailure, Router
 from app.resolver import Resolver
 from tests.doubles.dns import DnsServer
 
 PUBLIC = "8.8.4.4"
+OURS = "9.9.9.9"  # what relay.test resolves to: this server, seen from outside
 ZONES: dict[str, Any] = {
     "shop.test": {"MX": [[20, "back.mx.test"], [10, "MX1.mx.test"]]},
     "office.test": {"MX": [[5, "mx1.mx.test"], [7, "back.mx.test"]]},
@@ -35,7 +37,18 @@ ZONES: dict[str, Any] = {
     "any.mx.test": {"A": ["0.0.0.0"]},
     "self.test": {"MX": [[10, "relay.test"], [20, "back.mx.test"]]},
     "backed.test": {"MX": [[10, "mx1.mx.test"], [20, "relay.test"], [30, "back.mx.test"]]},
-    "relay.test": {"A": [PUBLIC]},
+    "relay.test": {"A": [OURS]},
+    "twin.mx.test": {"A": ["1.0.0.1", OURS]},
+    "looped.test": {"MX": [[10, "twin.mx.test"], [20, "back.mx.test"]]},
+    "half-looped.test": {"MX": [[10, "mx1.mx.test"], [20, "twin.mx.test"], [30, "back.mx.test"]]},
+    "literal.test": {"MX": [[10, PUBLIC]]},
+    "half-literal.test": {"MX": [[10, PUBLIC], [20, "back.mx.test"]]},
+    "cname.test": {"MX": [[10, "other-name.mx.test"]]},
+    "other-name.mx.test": {"CNAME": "back.mx.test"},
+    "bank.test": {"MX": [[10, "back.mx.test"]]},
+    "limited.test": {"MX": [[10, "a.big.test"], [10, "b.big.test"]]},
+    "*.big.test": {"A": [PUBLIC]},
+    "half-limited.test": {"MX": [[10, "a.big.test"], [20, "back.mx.test"]]},
     "crowd.test": {"MX": [[10, f"mx{number}.crowd.test"] for number in range(50)]},
     "*.crowd.test": {"A": [PUBLIC, "8.8.8.8", "1.1.1.1"]},
     "alias.test": {"CNAME": "shop.test"},
@@ -58,9 +71,9 @@ async def server() -> AsyncIterator[DnsServer]:
         yield running
 
 
-def router(server: DnsServer, *, seed: int = 1, **settings: Any) -> Router:
+def router(server: DnsServer, *, seed: int = 1, ipv6: bool = True, providers: Providers | None = None, **settings: Any) -> Router:
     resolver = Resolver([server.address], longest_query_seconds=0.4)
-    return Router(resolver, Settings(helo_name="relay.test", **settings), seed=seed)
+    return Router(resolver, Settings(helo_name="relay.test", **settings), seed=seed, has_ipv6=lambda: ipv6, providers=providers)
 
 
 async def route(server: DnsServer, domain: str, **settings: Any) -> Route:
@@ -91,7 +104,7 @@ async def test_equal_hosts_are_drawn_anew_for_each_worker(server: DnsServer) -> 
 async def test_a_crowd_of_hosts_is_bounded(server: DnsServer) -> None:
     found = await route(server, "crowd.test")
     assert len(found.hops) == 16
-    assert server.queries.total() <= 1 + 2 * 8
+    assert server.queries.total() <= 1 + 2 * 8 + 2  # MX, the addresses of eight hosts, and our own
     assert len(found.site) <= LONGEST_SITE_NAME + 2
 
 
@@ -106,6 +119,8 @@ async def test_a_crowd_of_hosts_is_bounded(server: DnsServer) -> None:
         ("loopback.test", True, "5.4.6"),
         ("wild.test", True, "5.4.6"),
         ("self.test", True, "5.4.6"),
+        ("looped.test", True, "5.4.6"),
+        ("literal.test", True, "5.4.4"),
         ("broken.test", False, "4.4.3"),
         ("silent.test", False, "4.4.3"),
         ("shaky.test", False, "4.4.3"),
@@ -122,7 +137,29 @@ async def test_what_cannot_be_used_is_left_out(server: DnsServer) -> None:
     only_back = (Hop("back.mx.test", "8.8.8.8", 25),)
     assert (await route(server, "half.test")).hops == only_back
     assert (await route(server, "mixed.test")).hops == only_back
+    assert (await route(server, "half-literal.test")).hops == only_back
     assert {hop.host for hop in (await route(server, "backed.test")).hops} == {"mx1.mx.test"}
+    assert {hop.host for hop in (await route(server, "half-looped.test")).hops} == {"mx1.mx.test"}
+
+
+async def test_a_host_may_be_another_name_of_one(server: DnsServer) -> None:
+    assert (await route(server, "cname.test")).hops == (Hop("other-name.mx.test", "8.8.8.8", 25),)
+
+
+async def test_without_ipv6_only_hosts_that_have_nothing_else_are_tried_by_it(server: DnsServer) -> None:
+    assert [hop.address for hop in (await route(server, "shop.test", ipv6=False)).hops] == [PUBLIC, "8.8.8.8"]
+    assert [hop.address for hop in (await route(server, "six.test", ipv6=False)).hops] == ["2606:4700::1"]
+
+
+async def test_a_route_carries_the_limits_of_its_site_and_the_tls_of_its_domain(server: DnsServer) -> None:
+    big = Provider("big", mx=(".big.test",), connections=2, deliveries_per_connection=7, tls=Tls.REQUIRED)
+    bank = Provider("bank", domains=("bank.test",), tls=Tls.VERIFY)
+    asking = router(server, providers=Providers([big, bank]))
+    limited, other, banking = [await asking.resolve(domain) for domain in ("limited.test", "half-limited.test", "bank.test")]
+    assert isinstance(limited, Route) and isinstance(other, Route) and isinstance(banking, Route)
+    assert (limited.provider, {(hop.tls, hop.deliveries) for hop in limited.hops}) == (big, {(Tls.REQUIRED, 7)})
+    assert (other.provider, {(hop.tls, hop.deliveries) for hop in other.hops}) == (None, {(Tls.OPPORTUNISTIC, 0)})
+    assert (banking.provider, {hop.tls for hop in banking.hops}) == (None, {Tls.VERIFY})
 
 
 async def test_private_hops_are_allowed_when_the_operator_says_so(server: DnsServer) -> None:

@@ -10,6 +10,7 @@ Zones map a name to its records, or to a way of failing:
     "null.test":    {"MX": [[0, "."]]}                       RFC 7505
     "alias.test":   {"CNAME": "shop.test"}
     "*.sites.test": {"MX": [[10, "mx.{name}"]], "A": ["127.0.0.1"]}    every name below, each with an MX of its own
+    "soa.test":     {"SOA": 60}      for itself and all below it, what is missing may be kept so many seconds (RFC 2308)
     "broken.test":  "SERVFAIL"      also "REFUSED", "NXDOMAIN", and "TIMEOUT" for no answer at all
 
 The exact name wins, then the nearest wildcard; any other name is NXDOMAIN. `delay_ms` holds back every answer.
@@ -40,10 +41,10 @@ except ImportError:
 Zones = Mapping[str, Mapping[str, Any] | str]
 DEFAULT_TTL = 300
 
-_TYPES = {1: "A", 5: "CNAME", 15: "MX", 16: "TXT", 28: "AAAA"}
+_TYPES = {1: "A", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA"}
 _NUMBERS = {kind: number for number, kind in _TYPES.items()}
 _CODES = {"SERVFAIL": 2, "NXDOMAIN": 3, "REFUSED": 5}
-_ANSWERS, _RECURSION_WANTED, _RECURSES = 0x8000, 0x0100, 0x0080
+_ANSWERS, _RECURSION_WANTED, _RECURSES, _AUTHENTIC = 0x8000, 0x0100, 0x0080, 0x0020
 _QUESTION = b"\xc0\x0c"  # the name in the question, by a pointer
 _OPTIONS = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)  # EDNS (RFC 6891), for those who come with it
 
@@ -51,8 +52,9 @@ _OPTIONS = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)  # EDNS (RFC 6891), for 
 class DnsServer(asyncio.DatagramProtocol):
     """Answers from `zones`, which may be changed while it runs. `queries` counts (name, type)."""
 
-    def __init__(self, zones: Zones, *, delay_ms: float = 0.0) -> None:
+    def __init__(self, zones: Zones, *, delay_ms: float = 0.0, validates: bool = False) -> None:
         self.zones = dict(zones)
+        self.validates = validates  # says of every answer that it is authentic
         self.queries: Counter[tuple[str, str]] = Counter()
         self.delay_seconds = delay_ms / 1000
         self.port = 0
@@ -102,9 +104,20 @@ class DnsServer(asyncio.DatagramProtocol):
         code, records = self._find(name, kind)
         if code is None:
             return None
+        code |= _AUTHENTIC if self.validates else 0
         flags = _ANSWERS | flags & _RECURSION_WANTED | _RECURSES | code
-        head = struct.pack("!6H", number, flags, 1, len(records), 0, 1 if extras else 0)
-        return b"".join((head, query[12 : end + 4], *records, _OPTIONS if extras else b""))
+        authority = [] if records else self._authority(name)
+        head = struct.pack("!6H", number, flags, 1, len(records), len(authority), 1 if extras else 0)
+        return b"".join((head, query[12 : end + 4], *records, *authority, _OPTIONS if extras else b""))
+
+    def _authority(self, name: str) -> list[bytes]:
+        """The SOA record above a name that has no answer, if a zone has one."""
+        while name:
+            entry = self.zones.get(name)
+            if isinstance(entry, Mapping) and "SOA" in entry:
+                return [_record(_name(name), "SOA", entry["SOA"], _content("SOA", entry["SOA"], name))]
+            name = name.partition(".")[2]
+        return []
 
     def _find(self, name: str, kind: str) -> tuple[int | None, list[bytes]]:
         """The code and the records to answer with; no code for no answer."""
@@ -122,6 +135,8 @@ class DnsServer(asyncio.DatagramProtocol):
             target = _name(name)
             records.append(_record(owner, "CNAME", ttl, target))
             owner = target
+            if kind == "CNAME":  # RFC 1034 §3.6.2: who asks for the alias itself is not led on
+                break
         return 0, records
 
     def _entry(self, name: str) -> Mapping[str, Any] | str:
@@ -157,6 +172,10 @@ def _content(kind: str, value: Any, name: str) -> bytes:
     if kind == "MX":
         preference, host = value
         return struct.pack("!H", preference) + _name(host.format(name=name))
+    if kind == "SOA":
+        return _name(f"ns.{name}") + _name(f"hostmaster.{name}") + struct.pack("!5I", 1, 3600, 600, 86400, value)
+    if kind == "PTR":
+        return _name(value)
     if kind == "TXT":
         text = value.encode()
         return b"".join(bytes((len(text[at : at + 255]),)) + text[at : at + 255] for at in range(0, len(text), 255))

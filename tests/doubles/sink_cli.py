@@ -71,22 +71,25 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _script(options: argparse.Namespace) -> Script:
-    rules = [*Script.rules_of(json.loads(options.script.read_text()))] if options.script else []
-    return Script([*rules, *(short_rule(text) for text in options.fault)], seed=options.seed)
+    script = json.loads(options.script.read_text()) if options.script else {"rules": []}
+    rules = [*Script.rules_of(script), *(short_rule(text) for text in options.fault)]
+    return Script(rules, seed=options.seed, offers=script.get("offers"))
 
 
 async def _serve(options: argparse.Namespace) -> None:
     offer = tuple(part.strip() for part in options.offer.split(",") if part.strip())
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
+    script = _script(options)
+    offered = [word for words in (offer, *script.offers.values()) for word in words]
     sink = Sink(
-        _script(options),
+        script,
         offer=offer,
         delay_ms=options.delay_ms,
         log=options.log,
         keep=options.keep,
         remember=False,
-        tls=self_signed() if "STARTTLS" in offer else None,
+        tls=self_signed() if "STARTTLS" in offered else None,
     )
     await sink.start(options.host, options.port)
     stopped = asyncio.Event()

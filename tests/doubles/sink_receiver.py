@@ -151,14 +151,15 @@ class Receiver(asyncio.Protocol):
         if fault and (extended or fault.name != "ehlo_502"):
             self._misbehave(fault)
             return
-        offers = [offer for offer in self.sink.offer if offer != "STARTTLS" or not self._tls] if extended else []
+        offered = self.sink.script.offers.get(self._address, self.sink.offer)
+        offers = [offer for offer in offered if offer != "STARTTLS" or not self._tls] if extended else []
         lines = ["sink.test", *offers]
         self._out.append(b"".join(f"250{'-' if index < len(lines) - 1 else ' '}{line}\r\n".encode() for index, line in enumerate(lines)))
         self._arm_idle()
 
     def _starttls(self) -> None:
         fault = self.sink.script.for_connection("starttls", self._address)
-        if fault:
+        if fault and fault.name != "starttls_injected":
             self._misbehave(fault)
             self._tls_broken = fault.name == "starttls_broken"
         elif self.sink.tls is None or self._tls or self._transport is None:
@@ -166,7 +167,7 @@ class Receiver(asyncio.Protocol):
         else:
             self._transport.pause_reading()  # the ClientHello is not for this protocol
             self._deaf = True
-            self._out.append(b"220 2.0.0 go ahead\r\n")
+            self._out.append(fault.reply + b"\r\n" if fault is not None and fault.reply is not None else b"220 2.0.0 go ahead\r\n")
             self._flush()
             self._handshake = self._loop.create_task(self._start_tls(self._transport, self.sink.tls))
 

@@ -9,10 +9,13 @@ the first rule that holds wins, no rule = the mail is taken.
     {"fault": "rcpt_450", "times_each": 1}                        greylisting: only the first time for each recipient
     {"fault": "banner_421", "address": "127.0.0.7"}               connections that came in on this local address
     {"fault": "banner_554", "times": 3}                           the first three times only
+    {"fault": "banner_421", "lasts": 8.0}                         for eight seconds from the first time on: an outage
     {"fault": "mail_421", "after_transactions": 10}               from the eleventh transaction of a connection on
 
+Beside the rules a script may say what EHLO offers to connections that came in on an address: `"offers": {"127.0.0.9": ["SIZE 1000"]}`.
+
 `reply` (without CRLF), `seconds` and `after_bytes` replace what the fault's row in FAULTS says. Faults of the phases
-connect, ehlo, starttls and idle meet a connection, before any recipient is known: only `address`, `share` and `times` mean
+connect, ehlo, starttls and idle meet a connection, before any recipient is known: only `address`, `share`, `times` and `lasts` mean
 something there. A recipient is known at MAIL only when RCPT came in the same write (pipelining).
 
 A real "connection refused" needs no fault: dial an address that nobody listens on.
@@ -23,6 +26,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,6 +76,8 @@ _ROWS: tuple[Fault, ...] = (
     Fault("ehlo_drop", "ehlo", None, "reset"),
     Fault("starttls_454", "starttls", b"454 4.7.0 TLS not available now"),
     Fault("starttls_broken", "starttls", b"220 2.0.0 go ahead\r\nthis is no ServerHello"),
+    # plaintext in the same packet as the 220, which a man in the middle would like to be heard inside TLS; the handshake goes well
+    Fault("starttls_injected", "starttls", b"220 2.0.0 go ahead\r\n250-sink.test\r\n250 SIZE 1"),
     Fault("starttls_drop", "starttls", b"220 2.0.0 go ahead", "reset"),
     # MAIL
     Fault("mail_421", "mail", b"421 4.7.0 too many messages on this connection", "close"),
@@ -151,18 +157,21 @@ class Rule:
     times: int | None = None
     times_each: int | None = None
     after_transactions: int = 0
+    lasts: float | None = None
 
 
 class Script:
     """Rules, and what they remember (times, greylists, the draw)."""
 
-    def __init__(self, rules: Sequence[Rule] = (), *, seed: int = 0) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), *, seed: int = 0, offers: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.offers = {address: tuple(words) for address, words in (offers or {}).items()}
         self.fault_names = [rule.fault.name for rule in rules]
         self._connection_rules = [rule for rule in rules if rule.fault.phase in _CONNECTION_PHASES]
         self._mail_rules = [rule for rule in rules if rule.fault.phase == "mail"]
         self._recipient_rules = [rule for rule in rules if rule.fault.phase not in _CONNECTION_PHASES and rule.fault.phase != "mail"]
         self._random = random.Random(seed)
         self._hits: Counter[object] = Counter()
+        self._begun: dict[int, float] = {}
 
     @classmethod
     def read(cls, path: Path, *, seed: int = 0) -> Script:
@@ -170,7 +179,7 @@ class Script:
 
     @classmethod
     def parse(cls, script: Mapping[str, Any], *, seed: int = 0) -> Script:
-        return cls(cls.rules_of(script), seed=seed)
+        return cls(cls.rules_of(script), seed=seed, offers=script.get("offers"))
 
     @staticmethod
     def rules_of(script: Mapping[str, Any]) -> list[Rule]:
@@ -206,6 +215,8 @@ class Script:
         if transactions < rule.after_transactions:
             return False
         if rule.share < 1.0 and self._random.random() >= rule.share:
+            return False
+        if rule.lasts is not None and time.monotonic() > self._begun.setdefault(id(rule), time.monotonic()) + rule.lasts:
             return False
         if rule.times is not None and not self._count(id(rule), rule.times):
             return False

@@ -95,19 +95,23 @@ async def any_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tables_are_long_enough() -> None:
-    assert len(set(LITERALS)) + len(set(ANSWERS)) >= 100
+    assert len(set(LITERALS)) >= 215
+    assert len(set(ANSWERS)) >= 20
 
 
 async def test_no_spelling_of_an_inside_address_is_connected(listener: Listener, any_port: None) -> None:
     client = GuardedClient(allow_private=False, timeout_seconds=5)
+    tried = 0
     for host in LITERALS:
         try:
             url = URL(f"http://{host}:{listener.port}/hook")
         except ValueError:
             continue
+        tried += 1
         answer = await client.post(url, b"{}", {})
         assert answer.status is None, host
     await client.close()
+    assert tried >= 215
     await asyncio.sleep(0.05)
     assert listener.connects == 0
     # The listener counts: without the guard the first of them is connected.
@@ -141,6 +145,18 @@ async def test_a_name_that_changes_its_answer_is_judged_when_it_is_connected(lis
     client = GuardedClient(allow_private=False, timeout_seconds=5, resolver=ScriptedResolver(["127.0.0.1"], ["::1"], ["0.0.0.0"]))
     for _ in range(4):
         assert (await client.post(URL(url).with_scheme("http").with_port(listener.port), b"{}", {})).status is None
+    await client.close()
+    assert listener.connects == 0
+
+
+async def test_no_place_that_a_redirect_names_is_connected(listener: Listener, any_port: None) -> None:
+    """Whatever stands in Location: the answer is a failure, and nothing else happens."""
+    client = GuardedClient(allow_private=True, timeout_seconds=5)
+    rule = Rule("307")
+    async with HookReceiver([rule]) as hooks:
+        for host in LITERALS:
+            rule.location = f"http://{host}:{listener.port}/".encode("ascii", "ignore").decode()
+            assert (await client.post(URL(hooks.url), b"{}", {})).status == 307
     await client.close()
     assert listener.connects == 0
 

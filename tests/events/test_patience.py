@@ -92,13 +92,13 @@ def test_a_message_event_names_no_recipient() -> None:
 def test_the_signature_is_that_of_the_specification() -> None:
     # The example of the Standard Webhooks specification.
     secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    headers = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    headers = sign([secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_answers_are_told_in_words() -> None:
     assert explain(Answer(500)) == "answered 500"
-    assert explain(Answer(500, excerpt="no room")) == "answered 500: no room"
+    assert explain(Answer(500, body=b"no room")) == "answered 500: no room"
     assert explain(Answer(302)) == "answered 302; redirects are not followed"
     assert explain(Answer(None, error="refused: 10.0.0.1 is not a public address")).startswith("refused")
     assert explain(Answer(None)) == "no answer"

@@ -160,7 +160,11 @@ async def test_410_disables_the_endpoint(house: House) -> None:
         async with house.database.transaction() as connection:
             await store.webhooks.update_endpoint(connection, told.account_id, told.endpoint_id, {"enabled": True}, fresh_start=True)
         async with house.posting():
-            await until(lambda: _taken(hooks) == set(told.event_ids))
+            await until(lambda: _taken(hooks) >= set(told.event_ids) and len(_taken(hooks)) == 101)
+        # And what its account's feed says of it.
+        (notice,) = [post.json for post in hooks.posts if post.json["type"] == "webhook.disabled"]
+        assert notice["data"]["facts"]["reason"] == "The receiver answered 410 Gone."
+        assert (notice["data"]["message_id"], notice["data"]["recipient_id"], notice["data"]["email"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("status", ["429", "503"])

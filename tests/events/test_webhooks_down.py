@@ -159,7 +159,9 @@ async def test_an_owner_whose_lease_is_over_is_replaced_and_fenced(house: House)
         assert await store.webhook_rounds.claim_endpoints(connection, second) == [told.endpoint_id]
         before = await house.endpoint(told)
         async with connection.transaction():
-            settled = await store.webhook_rounds.settle_round(connection, _result(told, first), DownRule(20, 5.0, 300.0), 1.0)
+            settled = await store.webhook_rounds.settle_round(
+                connection, _result(told, first), DownRule(20, 5.0, 300.0, 86400.0, 259200.0), 1.0
+            )
         assert settled is None
         assert await house.endpoint(told) == before
         # A worker that is gone altogether is replaced too.
@@ -175,7 +177,9 @@ async def test_the_cursor_never_goes_back(house: House) -> None:
         await store.webhook_rounds.claim_endpoints(connection, worker)
         before = await house.endpoint(told)
         async with connection.transaction():
-            assert await store.webhook_rounds.settle_round(connection, _result(told, worker), DownRule(20, 5.0, 300.0), 1.0)
+            assert await store.webhook_rounds.settle_round(
+                connection, _result(told, worker), DownRule(20, 5.0, 300.0, 86400.0, 259200.0), 1.0
+            )
         after = await house.endpoint(told)
         assert (after["cursor_xid"], after["cursor_id"]) == (before["cursor_xid"], before["cursor_id"])
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -60,8 +60,20 @@ class House:
             account_id: int = await connection.fetchval("INSERT INTO accounts (name) VALUES ($1) RETURNING id", name)
         return account_id
 
-    async def subscribe(self, url: str, *, events: Sequence[str] | None = None, batch_size: int = 1, name: str = "shop") -> Told:
-        account_id, secret, endpoint_id = await self.add_account(name), new_secret(), store.ids.new_id()
+    async def subscribe(
+        self,
+        url: str,
+        *,
+        events: Sequence[str] | None = None,
+        streams: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        batch_size: int = 1,
+        name: str = "shop",
+        beside: Told | None = None,
+    ) -> Told:
+        """An endpoint of a new account, or of the one of another endpoint."""
+        account_id = beside.account_id if beside is not None else await self.add_account(name)
+        secret, endpoint_id = new_secret(), store.ids.new_id()
         async with self.database.transaction() as connection:
             made = await store.webhooks.insert_endpoint(
                 connection,
@@ -70,12 +82,24 @@ class House:
                 url=url,
                 secret=self.keyring.seal(secret, account_id=account_id, purpose=SECRET_PURPOSE),
                 event_types=events,
+                streams=streams,
+                tags=tags,
                 batch_size=batch_size,
             )
         assert made is not None
         return Told(account_id, endpoint_id, secret)
 
-    async def happen(self, told: Told, count: int, *, type_: str = "message.delivered", at: datetime | None = None) -> list[str]:
+    async def happen(
+        self,
+        told: Told,
+        count: int,
+        *,
+        type_: str = "message.delivered",
+        at: datetime | None = None,
+        stream: str = "transactional",
+        tag: str = "order",
+        state: str = "delivered",
+    ) -> list[str]:
         """Events of as many recipients of one message; returns their public ids."""
         moment = (at or datetime.now(UTC)).timestamp()
         message_id = store.ids.new_message_id(moment)
@@ -88,15 +112,16 @@ class House:
             await connection.execute(
                 "INSERT INTO messages (account_id, id, stream, domain_id, from_address, subject, rfc_message_id, tags, metadata,"
                 " expires_at, purge_on, size_bytes)"
-                " VALUES ($1, $2, 'transactional', 1, 'shop@example.net', 'Hi', '<x@y>', $3::json, $4::json, now(), now()::date, 1)",
+                " VALUES ($1, $2, $5, 1, 'shop@example.net', 'Hi', '<x@y>', $3::json, $4::json, now(), now()::date, 1)",
                 told.account_id,
                 message_id,
-                '["order"]',
+                orjson.dumps([tag]).decode(),
                 '{"order": "4711"}',
+                stream,
             )
             await connection.executemany(
-                "INSERT INTO recipients (account_id, id, address, kind, state) VALUES ($1, $2, $3, 'to', 'delivered')",
-                [(told.account_id, about, f"r{n}@example.net") for n, about in enumerate(recipients, 1)],
+                "INSERT INTO recipients (account_id, id, address, kind, state) VALUES ($1, $2, $3, 'to', $4)",
+                [(told.account_id, about, f"r{n}@example.net", state) for n, about in enumerate(recipients, 1)],
             )
             await store.events.insert_events(connection, rows)
         ids = [store.ids.public_id("evt", row.id) for row in rows]
@@ -127,6 +152,32 @@ class House:
     async def waiting(self, told: Told) -> list[Any]:
         async with self.database.hot() as connection:
             return list(await connection.fetch("SELECT * FROM webhook_retries WHERE endpoint_id = $1", told.endpoint_id))
+
+    async def attempts(self, told: Told) -> list[Any]:
+        """What was recorded of its posts, oldest first."""
+        async with self.database.hot() as connection:
+            query = "SELECT * FROM webhook_attempts WHERE account_id = $1 AND endpoint_id = $2 ORDER BY id"
+            return list(await connection.fetch(query, told.account_id, told.endpoint_id))
+
+    async def replay(self, told: Told, **fields: Any) -> UUID:
+        """Order one; of all that happened, unless `fields` say otherwise."""
+        values: dict[str, Any] = {
+            "event_ids": None,
+            "from_at": datetime(2020, 1, 1, tzinfo=UTC),
+            "to_at": datetime.now(UTC) + timedelta(seconds=1),
+            "event_types": None,
+            "states": None,
+            "most_events": 100_000,
+        }
+        async with self.database.transaction() as connection:
+            made = await store.webhook_replays.insert_replay(
+                connection, replay_id=store.ids.new_id(), account_id=told.account_id, endpoint_id=told.endpoint_id, **values | fields
+            )
+        assert made is not None
+        return made.id
+
+    async def replayed(self, replay_id: UUID) -> Any:
+        return await self.row("SELECT * FROM webhook_replays WHERE id = $1", replay_id)
 
     async def unread(self, told: Told) -> int:
         async with self.database.reading() as connection:

@@ -182,10 +182,20 @@ class House:
         return self.directory / "dots.tsv"
 
     def start_sink(
-        self, *, delay_ms: float = 0.0, script: Mapping[str, Any] | None = None, smarthost: bool = True, log: Path | None = None
+        self,
+        *,
+        delay_ms: float = 0.0,
+        script: Mapping[str, Any] | None = None,
+        smarthost: bool = True,
+        log: Path | None = None,
+        keep: Path | None = None,
+        host: str = "127.0.0.1",
     ) -> Child:
         """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX."""
-        arguments = ["tests.doubles.sink", "--port", str(self.sink_port), "--log", str(log or self.dots), "--delay-ms", str(delay_ms)]
+        arguments = ["tests.doubles.sink", "--host", host, "--port", str(self.sink_port), "--log", str(log or self.dots)]
+        arguments += ["--delay-ms", str(delay_ms)]
+        if keep is not None:
+            arguments += ["--keep", str(keep)]
         if script is not None:
             path = self.directory / "faults.json"
             path.write_text(json.dumps(script))
@@ -201,10 +211,10 @@ class House:
         counted: dict[str, Any] = json.loads(sink.rest(10).splitlines()[-1])
         return counted
 
-    def start_zones(self) -> Child:
-        """A name server that gives every domain under .example an MX of its own at 127.0.0.1."""
+    def start_zones(self, zones: Mapping[str, Any] | None = None) -> Child:
+        """A name server; without zones it gives every domain under .example an MX of its own at 127.0.0.1."""
         path = self.directory / "zones.json"
-        path.write_text(json.dumps({"*.example": {"MX": [[10, "mx.{name}"]], "A": ["127.0.0.1"], "ttl": 3600}}))
+        path.write_text(json.dumps(zones or {"*.example": {"MX": [[10, "mx.{name}"]], "A": ["127.0.0.1"], "ttl": 3600}}))
         zones = self.start_double("zones", ["tests.doubles.dns", "--port", "0", "--zones", str(path)])
         self.settings["dns_servers"] = f"127.0.0.1:{json.loads(zones.first_line())['port']}"
         return zones

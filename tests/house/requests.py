@@ -19,6 +19,7 @@ class Requests:
 
     `sites`: recipients lie at so many domains, by Zipf's law (site k has a weight of 1/k). `batch`: so many messages in one POST.
     `recipients`: so many recipients of one message. `short`: a few words instead of a whole confirmation.
+    `template`: a stored one, filled with `variables`.
     """
 
     def __init__(
@@ -33,11 +34,17 @@ class Requests:
         recipients: int = 1,
         short: bool = False,
         keys: bool = False,
+        template: str = "",
+        variables: dict[str, Any] | None = None,
     ) -> None:
         self._per_request = max(batch, 1)
         self._recipients = recipients
         where = f"{_SITE}.example" if sites else domain
-        bodies = [_body(seed, sender, where, stream, recipients, short=short) for seed in range(_VARIANTS if batch == 0 else 1)]
+        seeds = range(_VARIANTS if batch == 0 else 1)
+        if template:
+            bodies = [_filled(sender, where, stream, template, variables or {})]
+        else:
+            bodies = [_body(seed, sender, where, stream, recipients, short=short) for seed in seeds]
         head = [f"POST /v1/messages{'/batch' if batch else ''} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
         head += ["Content-Type: application/json"] + ([f"Idempotency-Key: order-{NUMBER}"] if keys else [])
         self._head = "\r\n".join(head).encode()
@@ -79,6 +86,13 @@ def _body(seed: int, sender: str, domain: str, stream: str, recipients: int, *, 
         body["html"] = "<p>Your parcel with order <b>" + NUMBER + "</b> has left our house. It will be with you in two or three days.</p>"
         body["text"] = f"Your parcel with order {NUMBER} has left our house. It will be with you in two or three days."
     return body
+
+
+def _filled(sender: str, domain: str, stream: str, template: str, variables: dict[str, Any]) -> dict[str, Any]:
+    body = a_body(0, sender=sender, recipient=f"customer{NUMBER}@{domain}", stream=stream)
+    for part in ("subject", "html", "text"):
+        del body[part]
+    return body | {"template": template, "variables": variables, "locale": "it_IT"}
 
 
 def _zipf(sites: int) -> Sequence[bytes]:

@@ -92,7 +92,7 @@ async def test_run_asks_the_house_for_the_keys_that_our_signer_uses(database: Da
     async with database.transaction() as connection:
         account_id = await insert_account(connection, "shop")
         domain = await add_domain(connection, keyring, account_id, DOMAIN, ("rsa-sha256", "ed25519-sha256"))
-    signatures = sign_content(HEAD, b"Ciao\r\n", await DomainBook(database, keyring).signing_keys(domain.id), timestamp=int(time.time()))
+    signatures = sign_content(HEAD, b"Ciao\r\n", (await DomainBook(database, keyring).signing(domain.id)).keys, timestamp=int(time.time()))
     async with running_process(tmp_path / "inbox", database_url=database.url) as (_, client):
         await client.send(signatures + HEAD + b"\r\nCiao\r\n")
         opened = await client.newest()

@@ -34,6 +34,7 @@ SCRIPTS = [
     "looks like =?utf-8?q?a_word?= but is text",
     " leading and trailing ",
     "two  spaces\tand a tab",
+    "far" + " " * 2000 + "apart",
     "",
     "a: b; c, <d> \"e\" 'f' (g) \\h",
 ]
@@ -315,6 +316,7 @@ def test_header_values_that_cannot_be_mailed_are_refused() -> None:
         ("List-Id", "é"),
         ("References", "é"),
         ("X-A", "x" * 901),
+        ("X-A", "far" + "\t" * 990 + "apart"),
         ("List-Unsubscribe", "<x" * 999),
     ):
         with pytest.raises(ValueError, match=r"^The header .*\.$"):

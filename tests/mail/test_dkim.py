@@ -11,6 +11,7 @@ from app.mail.address import Address
 from app.mail.compose import Draft, compose
 from app.mail.dkim import SigningKey, canonical_body, generate_signing_key, load_signing_key, sign
 from app.mail.finish import finish
+from app.mail.unsubscribe import unsubscribe_fields
 
 RSA_PEM, RSA_RECORD = generate_signing_key("rsa-sha256")
 ED_PEM, ED_RECORD = generate_signing_key("ed25519-sha256")
@@ -33,7 +34,7 @@ def verified(wire: bytes, number: int = 0) -> bool:
 
 
 def signed(body: bytes, *keys: SigningKey, head: bytes = HEAD) -> bytes:
-    return finish(head, body, added_headers=(), keys=keys, timestamp=1_790_000_000)
+    return finish(head, body, added_fields=b"", keys=keys, timestamp=1_790_000_000)
 
 
 @pytest.mark.parametrize("key", [RSA, ED], ids=["rsa", "ed25519"])
@@ -64,8 +65,8 @@ def test_whatever_is_composed_verifies_with_both_keys(subject: str, html: str, t
     sender, to = Address("shop@example.com", "Négozio"), (Address("mario@example.org"),)
     draft = Draft(sender, to, (), (), (), subject, html, text)
     content = compose(draft, message_id="1@example.com", date=datetime(2026, 1, 1, tzinfo=UTC), boundary_seed=b"s")
-    added = (("List-Unsubscribe", f"<https://example.com/{'u' * 90}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
-    wire = finish(content.head, content.body, added_headers=added, keys=(RSA, ED), timestamp=1_790_000_000)
+    added = unsubscribe_fields(f"https://example.com/{'u' * 90}")
+    wire = finish(content.head, content.body, added_fields=added, keys=(RSA, ED), timestamp=1_790_000_000)
     assert wire.count(b"DKIM-Signature:") == 2
     assert verified(wire, 0)
     assert verified(wire, 1)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.mail.links import find_link_spans, read_attribute
+from app.mail.links import find_link_spans, read_links
+from app.mail.markup import read_attribute
 
 RAW = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext")
 
@@ -45,6 +46,24 @@ def urls(html: str) -> list[str]:
         '<p title=it\'s><a href="https://x.it/">',
         '<img alt=\'<a href="https://y.it/">\'><a href="https://x.it/">',
         '</p title="<a href=\'https://y.it/\'>"><a href="https://x.it/">',
+        '<p x="y"="><a href="https://x.it/">',
+        '<p="><a href="https://x.it/">',
+        '<a href="ht\ntps://x\t.it/">',
+        '<a href="\0https://n.it/"><a href="https://x.it/&#1;">',
+        '<script><!--<script></script><a href="https://y.it/">--></script><a href="https://x.it/">',
+        '<script><!-- --><script></script><a href="https://x.it/">',
+        '<script><!--></script><a href="https://x.it/">',
+        '<svg><a href="https://x.it/"></svg>',
+        '<svg><style><a href="https://x.it/"></svg>',
+        '<svg><style></svg><a href="https://x.it/">',
+        '<svg><![CDATA[<a href="https://y.it/">]]></svg><a href="https://x.it/">',
+        '<svg><foreignObject><title><a href="https://y.it/"></title></foreignObject></svg><a href="https://x.it/">',
+        '<math><mtext><style><a href="https://y.it/"></style></mtext><a href="https://x.it/">',
+        '<td><svg></td><title><a href="https://y.it/"></title><a href="https://x.it/">',
+        '<svg><p><style><a href="https://y.it/"></style><a href="https://x.it/">',
+        '<svg/><style><a href="https://y.it/"></style><a href="https://x.it/">',
+        '<a data-track="on" href="https://x.it/">',
+        '<a href="https://x.it/" title="data-track=off">',
     ],
 )
 def test_a_link_that_a_browser_sees_is_found(tag: str) -> None:
@@ -70,6 +89,12 @@ def test_a_link_that_a_browser_sees_is_found(tag: str) -> None:
         '<a href="https://x.it/" x="<p>',
         '<a href="" href="https://x.it/">',
         '<a title="href=https://x.it/">',
+        '<a href="https://x.it/" data-staffetta-track="off">',
+        '<a DATA-TRACK=OFF href="https://x.it/">',
+        '<a clicktracking="off" href="https://x.it/">',
+        '<a href="https://x.it/" ses:no-track>',
+        '<a data-pm-no-track href="https://x.it/">',
+        "<svg><![CDATA[<a href=https://x.it/>",
         *[
             f'<a href="{url}">'
             for url in ("#", "mailto:a@b.co", "/x", "//x.it", "ftp://x.it", "javascript:x", "{{url}}", "http://", "tel:1")
@@ -88,10 +113,58 @@ def test_what_is_no_web_link_to_a_browser_is_left(html: str) -> None:
         ("&notit;&not;&not-", "&notit;¬¬-"),
         ("&#x26;&#38;&#38", "&&&"),
         ("&unknown;&;&", "&unknown;&;&"),
+        ("&#0;&#xD800;&#x110000;&#99999999999;", "\ufffd" * 4),
+        ("&#" + "9" * 5000, "\ufffd"),
+        ("&#0000000000065;&#x80;&#1;", "A€\x01"),
+        ("&amp;amp;&ampé", "&amp;&é"),
     ],
 )
 def test_character_references_are_read_as_in_an_attribute(value: str, read: str) -> None:
     assert read_attribute(value) == read
+
+
+@pytest.mark.parametrize(
+    ("octets", "charset", "url"),
+    [
+        ('<a href="https://x.it/é">'.encode(), "utf-8", "https://x.it/é"),
+        ('<a href="https://x.it/é">'.encode("latin-1"), "iso-8859-1", "https://x.it/é"),
+        ('<a href="https://x.it/€">'.encode("cp1252"), "iso-8859-1", "https://x.it/€"),
+        ('<a href="https://x.it/é">'.encode(), "us-ascii", "https://x.it/é"),
+        ('<a href="https://x.it/é">'.encode("latin-1"), "no-such-charset", "https://x.it/é"),
+        ('<a href="https://x.it/日">'.encode("shift_jis"), "shift_jis", "https://x.it/日"),
+        # the letters of these words are "<a href=…>" when they are read as ASCII
+        (b'\x1b$B<a href="https://n.it/">\x1b(B<a href="https://x.it/">', "iso-2022-jp", "https://x.it/"),
+        ('<a href="https://x.it/日">'.encode("iso2022_jp"), "iso-2022-jp", "https://x.it/日"),
+        ('<a href="https://x.it/">'.encode("utf-16-le"), "utf-16", None),
+        (b'<a href="https://x.it/">', "utf-7", None),
+        ('<a href="https://x.it/">'.encode("utf-16-le"), "utf-8", None),
+    ],
+)
+def test_the_charset_decides_what_is_a_letter(octets: bytes, charset: str, url: str | None) -> None:
+    assert [link.url for link in find_link_spans(octets, charset)] == ([] if url is None else [url])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<p>x", "</body></html>"),
+        ("<p>x", "</BODY\n>"),
+        ("<!-- </body> --><p title='</body>'>x<style></body></style>", "</body>"),
+        ("<body>x</body><a href='https://x.it/'>x</a>", ""),
+        ("x", ""),
+        ("x", "<!-- </body>"),
+        ("x", "<style></body>"),
+        ("x", "<style></body></style"),
+        ("x", "<a href='https://x.it/</body>"),
+        ("x", "<svg><![CDATA[</body>"),
+    ],
+)
+def test_the_pixel_stands_before_the_end_and_never_within_what_is_open(before: str, after: str) -> None:
+    assert read_links((before + after).encode()).pixel == len(before)
+
+
+def test_there_is_no_place_for_a_pixel_in_what_cannot_be_read() -> None:
+    assert read_links(b"x", "utf-16").pixel is None
 
 
 PIECES = st.sampled_from(

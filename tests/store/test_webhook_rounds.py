@@ -59,7 +59,7 @@ async def test_a_round_does_not_wait_for_the_disk_and_the_connection_does_again(
         await store.webhook_rounds.claim_endpoints(connection, worker)
         assert await store.webhook_rounds.owns_any(connection, worker)
         async with connection.transaction():
-            assert await store.webhook_rounds.settle_round(connection, result, DownRule(20, 5.0, 300.0), 1.0)
+            assert await store.webhook_rounds.settle_round(connection, result, DownRule(20, 5.0, 300.0, 86400.0, 259200.0), 1.0)
             assert await connection.fetchval("SHOW synchronous_commit") == "off"
-        assert await store.webhook_rounds.settle_round(connection, result, DownRule(20, 5.0, 300.0), 1.0)
+        assert await store.webhook_rounds.settle_round(connection, result, DownRule(20, 5.0, 300.0, 86400.0, 259200.0), 1.0)
         assert await connection.fetchval("SHOW synchronous_commit") == "on"

@@ -1,8 +1,9 @@
 """What everybody may ask, without a key: is it alive, is it ready. And `/metrics`, for Prometheus.
 
-`/healthz` says that the process answers. `/readyz` says that it can do its work: PostgreSQL is reachable and has this release's
-schema. Valkey being away costs latency only, so it is told ("degraded") and does not make the server unready.
+`/healthz` says that the process answers. `/readyz` says that it can do its work: PostgreSQL is reachable and has a schema that this
+release may run on. Valkey being away costs latency only, so it is told ("degraded") and does not make the server unready.
 `/metrics` tells of all tenants: it is answered on this machine only, or to who has the token of the settings.
+`/internal/tls-allowed` is asked by the TLS proxy, which lets nobody else through to it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import ipaddress
 from typing import Annotated, Any, Literal
 
 import asyncpg
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from app.accounts.domains import may_have_certificate
 from app.errors import NotFound
 from app.store.db import CONNECTION_ERRORS, Database
-from app.store.revision import newest_revision
+from app.store.revision import is_fit
 from app.watch.metrics import CONTENT_TYPE, Figures
 
 router = APIRouter(tags=["health"])
@@ -57,12 +59,12 @@ async def readyz(request: Request) -> JSONResponse:
 async def _ask_database(database: Database) -> str:
     try:
         async with database.hot() as connection:
-            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+            fit = await is_fit(connection)
     except asyncpg.UndefinedTableError:
         return "wrong_schema"
     except CONNECTION_ERRORS:
         return "away"
-    return "ok" if revision == newest_revision() else "wrong_schema"
+    return "ok" if fit else "wrong_schema"
 
 
 @router.get("/metrics", include_in_schema=False)
@@ -74,6 +76,17 @@ async def metrics(request: Request) -> Response:
     if not hasattr(state, "figures"):
         state.figures = Figures(house.database)
     return Response(await state.figures.render(), media_type=CONTENT_TYPE)
+
+
+@router.get("/internal/tls-allowed", include_in_schema=False)
+async def tls_allowed(request: Request, domain: Annotated[str, Query(max_length=253)]) -> Response:
+    """200 when the proxy may get a certificate for `domain` (Caddy's on_demand_tls.ask), else 404."""
+    house: Any = request.app.state.house
+    if "x-forwarded-for" in request.headers:  # somebody outside, through a proxy that lets this path pass
+        raise NotFound("There is nothing here.")
+    if not await may_have_certificate(house.database, domain, house.settings.public_url):
+        raise NotFound("Nobody has shown that this name is his.")
+    return Response(status_code=200)
 
 
 def _may_see_metrics(request: Request, token: str) -> bool:

@@ -1,0 +1,224 @@
+"""Templates of an account as the hot path asks for them, and how a version comes to be.
+
+A version is frozen when it is made: its layouts and partials are the published ones of that moment, and stay so. So a version means
+the same mail for ever, whatever is published later; to take a new layout up, a new version is made of the same sources.
+
+The TemplateBook answers from memory for seconds: what is published elsewhere is used here within CACHE_SECONDS. Versions themselves
+never change and are kept as long as there is room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import store
+from app.errors import FieldError, InvalidMessage, Unavailable, pointer_to
+from app.mail.header import check_text
+from app.mail.template import DEFAULT_LOCALE, Fault, FrozenSet, Rendered, Source, TemplateFault, UnknownNames
+from app.rendering import Renderer
+from app.store.ids import parse_public_id
+from app.store.templates import NewVersion
+
+CACHE_SECONDS = 10.0
+_REMEMBERED = 5_000
+_KEPT_VERSIONS = 500
+# A layout that names a partial that names …: each step is a question to the database.
+_MOST_STEPS = 8
+_MOST_NAMED = 50
+_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
+
+
+@dataclass(slots=True)
+class TemplateUse:
+    """What a submission asks for: `template` is an id (tpl_…) or a name; `size_bytes` that of the variables as JSON."""
+
+    template: str
+    number: int | None
+    variables: dict[str, Any]
+    locale: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version ready to be rendered."""
+
+    template_id: UUID
+    number: int
+    defaults: dict[str, Any]
+    frozen: FrozenSet
+
+
+class TemplateBook:
+    """Versions as the hot path asks for them, and their rendering."""
+
+    def __init__(self, database: store.db.Database, renderer: Renderer) -> None:
+        self._database = database
+        self._renderer = renderer
+        # (account, what was asked for) → which version that is now; None: there is none.
+        self._named: OrderedDict[tuple[int, str, int | None], tuple[tuple[UUID, int] | None, float]] = OrderedDict()
+        self._versions: OrderedDict[tuple[int, UUID, int], Version] = OrderedDict()
+
+    async def render(self, account_id: int, use: TemplateUse) -> Rendered:
+        """Fill the template that a submission names. InvalidMessage points at what is wrong with it or with the variables."""
+        version = await self.find(account_id, use.template, use.number)
+        if version is None:
+            pointer, asked = ("#/template", "published template") if use.number is None else ("#/template_version", "version")
+            detail = f"This account has no such {asked}."
+            raise InvalidMessage(detail, errors=[FieldError(pointer, "unknown_template", detail)])
+        return await self.render_version(account_id, version, use)
+
+    async def render_version(self, account_id: int, version: Version, use: TemplateUse) -> Rendered:
+        """The same for a version that is known."""
+        variables = {**version.defaults, **use.variables} if version.defaults else use.variables
+        key = (version.template_id, version.number)
+        try:
+            made = await self._renderer.render(
+                account_id, key, version.frozen, variables, use.locale or DEFAULT_LOCALE, use.size_bytes + 16 * len(version.defaults)
+            )
+        except TemplateFault as error:
+            raise InvalidMessage(error.fault.sentence, errors=[_field_of_use(error.fault)]) from error
+        _check_rendered(made)
+        return made
+
+    async def find(self, account_id: int, template: str, number: int | None) -> Version | None:
+        """The version that is meant: the published one when no number is given."""
+        asked = (account_id, template, number)
+        named = self._named.get(asked)
+        if named is None or named[1] < time.monotonic():
+            named = (await self._name(account_id, template, number), time.monotonic() + CACHE_SECONDS)
+            _remember(self._named, asked, named, _REMEMBERED)
+        if named[0] is None:
+            return None
+        key = (account_id, *named[0])
+        version = self._versions.get(key)
+        if version is None:
+            version = await self._load(account_id, *named[0])
+            if version is not None:
+                _remember(self._versions, key, version, _KEPT_VERSIONS)
+        return version
+
+    def forget(self, account_id: int) -> None:
+        """Something of this account was published or archived here."""
+        for asked in [asked for asked in self._named if asked[0] == account_id]:
+            del self._named[asked]
+
+    async def _name(self, account_id: int, template: str, number: int | None) -> tuple[UUID, int] | None:
+        if not _may_be_name(template):
+            return None
+        try:
+            async with self._database.reading() as connection:
+                row = await store.templates.find_template(connection, account_id, *read_reference(template))
+        except _AWAY as error:
+            raise _away() from error
+        if row is None or (number or row.published) is None:
+            return None
+        return row.id, number or row.published
+
+    async def _load(self, account_id: int, template_id: UUID, number: int) -> Version | None:
+        try:
+            async with self._database.reading() as connection:
+                row = await store.templates.find_version(connection, account_id, template_id, number)
+        except _AWAY as error:
+            raise _away() from error
+        return Version(template_id, number, row.defaults, FrozenSet(**row.frozen)) if row is not None else None
+
+
+async def make_version(
+    database: store.db.Database, renderer: Renderer, account_id: int, name: str, source: Source, defaults: dict[str, Any]
+) -> NewVersion:
+    """Freeze what somebody wrote, with the layouts and partials that it names. TemplateFault when something is wrong with it."""
+    sources = {name: source}
+    uses: dict[str, int] = {}
+    for _ in range(_MOST_STEPS):
+        try:
+            frozen = await renderer.freeze(account_id, name, sources)
+        except UnknownNames as unknown:
+            async with database.reading() as connection:
+                added = await _load_named(connection, account_id, unknown.names, sources)
+            uses |= {one: number for one, (number, _) in added.items()}
+            sources |= {one: written for one, (_, written) in added.items()}
+        else:
+            return NewVersion(source.subject, source.html, source.text, defaults, asdict(frozen), uses)
+    raise TemplateFault(Fault("recursion", "Layouts and partials name each other too deep."))
+
+
+async def _load_named(
+    connection: AsyncConnection, account_id: int, names: frozenset[str], known: dict[str, Source]
+) -> dict[str, tuple[int, Source]]:
+    """The published versions of these names, of this account alone; TemplateFault for one that is not there."""
+    wanted = sorted(names - known.keys())
+    # A name that is in the set and still not found lacks the part that asks for it.
+    lacking = sorted(names & known.keys())
+    asked = [one for one in wanted[:_MOST_NAMED] if _may_be_name(one)]
+    rows = await store.templates.find_published(connection, account_id, asked) if asked else ()
+    found = {row.name: (row.number, Source(None, row.html, row.text)) for row in rows}
+    missing = [one for one in wanted if one not in found]
+    if missing or lacking or len(known) + len(found) > _MOST_NAMED:
+        name = (missing or lacking or ["…"])[0]
+        lack = "has not the part that names it" if name in lacking else "is not published in this account"
+        raise TemplateFault(Fault("unknown_template", f"The layout or partial {_plain(name)} {lack}."))
+    return found
+
+
+def read_reference(template: str) -> tuple[UUID | None, str | None]:
+    """(id, None) of tpl_…, else (None, name)."""
+    some_id = parse_public_id("tpl", template)
+    return (some_id, None) if some_id is not None else (None, template)
+
+
+def _plain(name: str) -> str:
+    return name[:100] if _may_be_name(name) else "of that name"
+
+
+def _may_be_name(template: str) -> bool:
+    """Whether it can be asked for at all: what a string of a template or a body can hold, a column may not."""
+    return template.isascii() and template.isprintable()
+
+
+def _check_rendered(made: Rendered) -> None:
+    """What variables, or escapes in a template's strings, may have brought in and no mail carries."""
+    try:
+        check_text(made.subject or "", "subject")
+        for part in (made.html, made.text):
+            if part is not None and ("\0" in part or not _is_encodable(part)):
+                raise ValueError("The text contains NUL or half of a surrogate pair.")
+    except ValueError as error:
+        raise InvalidMessage(str(error), errors=[FieldError("#/variables", "invalid_text", str(error))]) from error
+
+
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _field_of_use(fault: Fault) -> FieldError:
+    """Where in a submission the fault lies."""
+    if fault.code == "missing_variable":
+        return FieldError(pointer_to(("variables", *fault.variable)), fault.code, fault.sentence)
+    place = {"unknown_locale": "locale", "wrong_value": "variables"}.get(fault.code, "template")
+    return FieldError(f"#/{place}", fault.code, fault.sentence)
+
+
+def _away() -> Unavailable:
+    return Unavailable("The database is not reachable; nothing was accepted.", retry_after_seconds=2)
+
+
+def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > most:
+        memory.popitem(last=False)

@@ -1,0 +1,80 @@
+"""What the operator's commands have in common: one piece of work on the database, its result in words or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
+
+import orjson
+import typer
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import store
+from app.cli.settings import read_settings
+from app.config import Settings
+from app.errors import RelayError
+from app.keyring import KeyringError
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value instead of words.")]
+AccountName = Annotated[str, typer.Argument(help="Name of the account.", metavar="ACCOUNT")]
+Work = Callable[[AsyncConnection, Settings], Awaitable[Any]]
+WholeWork = Callable[[store.db.Database, Settings], Awaitable[Any]]
+
+_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError)
+
+
+def run_work(work: Work) -> Any:
+    """Do the work in one transaction; what cannot be done is one line and exit status 1."""
+
+    async def whole(database: store.db.Database, settings: Settings) -> Any:
+        async with database.transaction() as connection:
+            return await work(connection, settings)
+
+    return run_whole(whole)
+
+
+def run_whole(work: WholeWork) -> Any:
+    """Do work that makes its own transactions; what cannot be done is one line and exit status 1."""
+    settings = read_settings()
+
+    async def run() -> Any:
+        database = store.db.Database(settings.database_url)
+        try:
+            return await work(database, settings)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except RelayError as error:
+        sys.exit(f"staffetta: {error.message}")
+    except (ValueError, KeyringError) as error:
+        sys.exit(f"staffetta: {error}")
+    except _AWAY as error:
+        sys.exit(f"staffetta: the database {_without_password(settings.database_url)} does not answer as it should: {error}".split("\n")[0])
+
+
+async def find_account(connection: AsyncConnection, name: str) -> Any:
+    row = await store.accounts.find_account(connection, name)
+    if row is None:
+        raise ValueError(f"There is no account {name}.")
+    return row
+
+
+def say(value: Any, as_json: bool, words: str) -> None:
+    typer.echo(orjson.dumps(value, option=orjson.OPT_UTC_Z).decode() if as_json else words)
+
+
+def columns(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> str:
+    if not rows:
+        return nothing
+    widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows))
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,5 @@
+"""Rendering of templates that anybody may have written: limited processes, and a short way for what is proven to be cheap."""
+
+from app.rendering.renderer import Renderer
+
+__all__ = ["Renderer"]

@@ -1,0 +1,156 @@
+"""Limited processes: forty-two templates that mean harm, and that nobody else notices them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import pytest
+
+from app.errors import Throttled
+from app.mail.template import FrozenSet, Rendered, Source, TemplateFault, UnknownNames
+from app.rendering import Renderer
+from app.rendering.child import MOST_MEMORY
+from tests.rendering_cases import CASES, ESCAPES, VARIABLES, Case
+
+GREETING = Source("Hello {{ name }}", "<p>Hello {{ name }}</p>", None)
+# Not proven: an assignment. It goes to a process.
+ELSEWHERE = Source("Hello", "{% set who = name %}<p>Hello {{ who }}</p>", None)
+ENDLESS = Source(None, "{% for x in 'aaaaaaaaaa' %}" * 12 + "{% endfor %}" * 12, None)
+
+
+@pytest.fixture(scope="module")
+async def renderer() -> AsyncIterator[Renderer]:
+    opened = Renderer(processes=2)
+    yield opened
+    await opened.close()
+
+
+async def fill(renderer: Renderer, frozen: FrozenSet, variables: dict[str, Any], *, account: int = 1, name: str = "x") -> Rendered:
+    return await renderer.render(account, (name, 1), frozen, variables, "en_US", len(orjson.dumps(variables)))
+
+
+async def run_case(renderer: Renderer, case: Case, account: int) -> str:
+    """What comes out, or the sentence that says why nothing does."""
+    try:
+        frozen = await renderer.freeze(account, "case", case.sources)
+        variables = VARIABLES | case.variables
+        made = await renderer.render(account, (case.name, 1), frozen, variables, case.locale, len(orjson.dumps(variables)))
+    except UnknownNames as unknown:
+        return f"not there: {unknown}"
+    except TemplateFault as error:
+        return str(error)
+    return f"{made.subject}{made.html}{made.text}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_it_ends_and_harms_nobody(renderer: Renderer, case: Case) -> None:
+    said = await run_case(renderer, case, account=100 + CASES.index(case))
+    assert [leak for leak in case.leaks if leak in said] == []
+    assert len(said) < 3_000_000
+    frozen = await renderer.freeze(2, "greeting", {"greeting": ELSEWHERE})
+    assert (await fill(renderer, frozen, {"name": "Ada"}, account=2)).html == "<p>Hello Ada</p>"
+
+
+@pytest.mark.parametrize("case", ESCAPES, ids=lambda case: case.name)
+async def test_an_escape_is_told(renderer: Renderer, case: Case) -> None:
+    said = await run_case(renderer, case, account=200)
+    assert "known to the account" not in said
+    assert "missing" in said or "called" in said or "not there" in said or "No filter" in said or "unexpected" in said
+
+
+async def test_a_proven_template_is_rendered_here_from_its_second_use(renderer: Renderer) -> None:
+    frozen = await renderer.freeze(1, "greeting", {"greeting": GREETING})
+    assert frozen.proven
+    assert renderer.render_here((1, "g", 1), frozen, {"name": "Ada"}, "en_US", 10) is None
+    made = renderer.render_here((1, "g", 1), frozen, {"name": "<Ada>"}, "en_US", 10)
+    assert made == Rendered("Hello <Ada>", "<p>Hello &lt;Ada&gt;</p>", "Hello <Ada>\n")
+    assert made == await fill(renderer, frozen, {"name": "<Ada>"}, name="g")
+
+
+async def test_here_and_there_say_the_same_of_what_is_missing(renderer: Renderer) -> None:
+    frozen = await renderer.freeze(1, "greeting", {"greeting": Source("s", "<p>\n{{ order.lines[0].price }}", None)})
+    faults = []
+    for _ in range(2):
+        with pytest.raises(TemplateFault) as caught:
+            await fill(renderer, frozen, {"order": {"lines": [{}]}}, name="missing")
+        faults.append(caught.value.fault)
+    assert faults[0] == faults[1]
+    assert (faults[0].variable, faults[0].part, faults[0].line) == (("order", "lines", 0, "price"), "html", 2)
+
+
+async def test_much_work_is_not_done_here(renderer: Renderer) -> None:
+    source = Source(None, "{% for a in items %}{% for b in items %}{{ b }}{% endfor %}{% endfor %}", None)
+    frozen = await renderer.freeze(1, "square", {"square": source})
+    few, many = {"items": [1] * 10}, {"items": [1] * 300}
+    for _ in range(2):
+        renderer.render_here((1, "square", 1), frozen, few, "en_US", 40)
+    assert renderer.render_here((1, "square", 1), frozen, few, "en_US", 40) is not None
+    assert renderer.render_here((1, "square", 1), frozen, many, "en_US", 1_000) is None
+    assert (await fill(renderer, frozen, many, name="square")).html == "1" * 90_000
+
+
+async def test_who_writes_bombs_waits_for_nobody_else_s_process() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        bomb = await renderer.freeze(1, "bomb", {"bomb": ENDLESS})
+        good = await renderer.freeze(2, "good", {"good": ELSEWHERE})
+        with pytest.raises(TemplateFault, match="takes"):
+            await fill(renderer, bomb, {}, account=1)
+        ended = [asyncio.create_task(fill(renderer, bomb, {}, account=1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        for _ in range(20):
+            assert (await fill(renderer, good, {"name": "Ada"}, account=2)).html == "<p>Hello Ada</p>"
+        assert not any(task.done() for task in ended[1:])
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+    finally:
+        await renderer.close()
+
+
+async def test_a_long_line_of_one_account_is_refused() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        frozen = await renderer.freeze(1, "x", {"x": ELSEWHERE})
+        results = await asyncio.gather(*(fill(renderer, frozen, {"name": "a"}) for _ in range(150)), return_exceptions=True)
+        assert {type(one) for one in results} == {Rendered, Throttled}
+        assert sum(isinstance(one, Rendered) for one in results) == 100
+    finally:
+        await renderer.close()
+
+
+async def test_a_process_that_is_killed_is_replaced() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        frozen = await renderer.freeze(1, "x", {"x": ELSEWHERE})
+        (pid,) = renderer.pool.pids()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(TemplateFault):
+            await fill(renderer, frozen, {"name": "a"}, account=3)
+        assert (await fill(renderer, frozen, {"name": "a"}, account=4)).html == "<p>Hello a</p>"
+    finally:
+        await renderer.close()
+
+
+async def test_what_a_process_may_reach() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        await renderer.freeze(1, "x", {"x": GREETING})
+        (pid,) = renderer.pool.pids()
+        child = psutil.Process(pid)
+        assert child.rlimit(psutil.RLIMIT_AS) == (MOST_MEMORY, MOST_MEMORY)
+        assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+        assert child.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
+        assert {name for name in child.environ() if name.startswith("STAFFETTA")} == set()
+        kinds = {str(place.readlink()).partition(":")[0] for place in Path(f"/proc/{pid}/fd").iterdir()}
+        assert kinds <= {"pipe", "socket", os.devnull}
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+    finally:
+        await renderer.close()
