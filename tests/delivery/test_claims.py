@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from app import store
 from app.config import Settings
 from app.delivery.claims import Claims
@@ -60,3 +62,49 @@ async def test_a_full_claim_leaves_no_lane_behind(database: Database, redis_url:
         await wakes.close()
     assert claimed == wanted
     assert max(claims_made) > 100, "many small lanes at once"
+
+
+async def test_room_made_during_a_survey_is_not_forgotten(database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hands are full, and become empty while the queue is surveyed: the next claim comes then, not at the next poll."""
+    settings, wakes = Settings(poll_seconds=60.0), Wakes(redis_url)
+    (recipient,) = await write(database, a_message())
+    in_hand = [settings.worker_buffer_rows]
+    done = asyncio.Event()
+
+    async def take(_connection: Any, _owner: int, _rows: list[Claimed]) -> None:
+        done.set()
+
+    lease = Lease(database, settings, wakes, "test", dict)
+    await lease.begin()
+    claims = Claims(
+        database,
+        settings,
+        lease,
+        wakes,
+        in_hand=lambda: in_hand[0],
+        bytes_in_hand=lambda: 0,
+        held_of=lambda _owner: [],
+        buffered=lambda _site, _class: 0,
+        take=take,
+    )
+    survey = store.queue.survey_shares
+
+    async def survey_while_hands_empty(*given: Any) -> list[Share]:
+        found = await survey(*given)
+        in_hand[0] = 0
+        claims.room_made()
+        return found
+
+    monkeypatch.setattr(store.queue, "survey_shares", survey_while_hands_empty)
+    async with database.hot() as connection:
+        await store.queue.place(connection, [recipient.id], [1])
+    claims.tell([Share(1, 0, 1)])
+    claiming = asyncio.create_task(claims.run())
+    try:
+        async with asyncio.timeout(20):
+            await done.wait()
+    finally:
+        claims.stopped = True
+        claims.tell([])
+        await claiming
+        await wakes.close()
