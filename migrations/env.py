@@ -41,6 +41,8 @@ async def run() -> None:
     url = context.config.attributes.get("database_url") or Settings().database_url
     engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
     async with engine.connect() as guard, engine.connect() as connection:
+        # Without a transaction that stays open: an index that is built CONCURRENTLY would wait for its end.
+        await guard.execution_options(isolation_level="AUTOCOMMIT")
         # Two replicas that start together: the second waits and finds nothing to do.
         while not (await guard.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})).scalar_one():  # noqa: ASYNC110
             await asyncio.sleep(ASK_AGAIN_SECONDS)

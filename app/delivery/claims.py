@@ -35,7 +35,9 @@ EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _OVERLAP = timedelta(seconds=1)
 _ASKS_PER_CLAIM = 256
 _ROWS_PER_CLAIM = 400
+# After a claim of few rows: a rest in proportion to them, so that few at a time wait for no one and many go together.
 _REST_SECONDS = 0.02
+_REST_IN_FULL = 10  # rows
 _LANE_TARGET = 100
 # A share that gives all that was asked of it is asked once more; most shares of a long tail have a row or two.
 _LEAST_TAKE = 4
@@ -134,7 +136,7 @@ class Claims:
         asks = self._plan()
         got = await self._claim(asks) if asks else 0
         if asks:
-            self._rested_at = 0.0 if got >= LOW else time.monotonic() + _REST_SECONDS
+            self._rested_at = 0.0 if got >= LOW else time.monotonic() + _REST_SECONDS * min(max(got, 1) / _REST_IN_FULL, 1.0)
         if time.monotonic() >= self._survey_due or self._wants_next_page(got):
             await self._survey()
         if not asks:

@@ -113,18 +113,18 @@ _CLAIM = """
 WITH alive AS MATERIALIZED (
     SELECT id FROM workers WHERE id = $1 FOR KEY SHARE
 ), picked AS MATERIALIZED (
-    SELECT q.recipient_id
+    SELECT q.place
     FROM alive
     CROSS JOIN unnest($2::int[], $3::smallint[], $4::int[], $5::timestamptz[], $6::int[]) AS a(site_id, class, account_id, after, take)
     CROSS JOIN LATERAL (
-        SELECT recipient_id FROM queue
+        SELECT ctid AS place FROM queue
         WHERE site_id = a.site_id AND class = a.class AND account_id = a.account_id AND ready AND owner IS NULL AND due_at >= a.after
         ORDER BY due_at LIMIT a.take FOR UPDATE SKIP LOCKED
     ) q
     LIMIT $7
 )
 UPDATE queue q SET owner = $1, claims = claims + 1
-FROM picked p WHERE q.recipient_id = p.recipient_id
+WHERE q.ctid = ANY (ARRAY(SELECT place FROM picked)::tid[])
 RETURNING q.recipient_id, q.account_id, q.site_id, q.class, q.bytes, q.due_at, q.claims, q.attempts, q.maybe_sent
 """
 
