@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 import css_inline
 
-from app.mail.markup import read_attribute
+from app.mail.markup import read_attribute, repeated
 from app.mail.template_jinja import TAG, statement_of
 
 _EXPRESSION, _STATEMENT = "\ue000", "\ue001"
 _VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\s>"']++)"""
+_ATTRIBUTES = repeated(rf"""\s+|/|[^\s"'>/=]++(?:\s*=\s*{_VALUE})?""".encode()).decode()
 _ELEMENT = re.compile(
-    rf"""<!--.*?-->|(<(?:style|script)\b[^>]*+>).*?</(?:style|script)|<([a-zA-Z][\w:-]*)((?:\s+|/|[^\s"'>/=]++(?:\s*=\s*{_VALUE})?)*+)>""",
+    rf"""<!--.*?-->|(<(?:style|script)\b[^>]*+>).*?</(?:style|script)|<([a-zA-Z][\w:-]*)({_ATTRIBUTES})>""",
     re.DOTALL | re.IGNORECASE,
 )
 _STYLE = re.compile(rf"""(?<=[\s"'])style\s*=\s*({_VALUE})""", re.IGNORECASE)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 
-_STRINGS = r"""(?:"(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+')"""
+from app.mail.markup import repeated
+
+
+def _repeated(expression: str) -> str:
+    return repeated(expression.encode()).decode()
+
+
+_STRING = '(?:"%s"|\'%s\')' % (_repeated(r'\\.|[^"\\]'), _repeated(r"\\.|[^'\\]"))
 # An expression or a statement ends at the first closing mark that is not inside a string; a comment at its own mark.
 TAG = re.compile(
-    rf"\{{\{{(?:{_STRINGS}|(?!\}}\}}).)*+\}}\}}|\{{%(?:{_STRINGS}|(?!%\}}).)*+%\}}|\{{#(?:(?!#\}}).)*+#\}}",
+    r"\{\{%s\}\}|\{%%%s%%\}|\{#%s#\}"
+    % (_repeated(_STRING + r"|(?!\}\})."), _repeated(_STRING + r"|(?!%\})."), _repeated(r"[^#]++|#(?!\})")),
     re.DOTALL,
 )
 _STATEMENT = re.compile(r"""\{%[-+]?\s*(\w+)\s*(?:["']([^"']*)["']|(\w+))?""")
