@@ -60,6 +60,10 @@ class Version:
     def key(self) -> tuple[UUID, int]:
         return self.template_id, self.number
 
+    @property
+    def has_texts(self) -> bool:
+        return self.frozen.main in self.frozen.html or self.frozen.main in self.frozen.text
+
 
 class TemplateInterrupted(InvalidMessage):
     """The render was ended from outside, so that it says little about the template."""

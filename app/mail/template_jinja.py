@@ -11,13 +11,12 @@ def _repeated(expression: str) -> str:
     return repeated(expression.encode()).decode()
 
 
-_STRING = '(?:"%s"|\'%s\')' % (_repeated(r'\\.|[^"\\]'), _repeated(r"\\.|[^'\\]"))
+_DOUBLE, _SINGLE = _repeated(r'\\.|[^"\\]'), _repeated(r"\\.|[^'\\]")
+_STRING = f"""(?:"{_DOUBLE}"|'{_SINGLE}')"""
+_IN_EXPRESSION, _IN_STATEMENT = _repeated(_STRING + r"|(?!\}\})."), _repeated(_STRING + r"|(?!%\}).")
+_IN_COMMENT = _repeated(r"[^#]++|#(?!\})")
 # An expression or a statement ends at the first closing mark that is not inside a string; a comment at its own mark.
-TAG = re.compile(
-    r"\{\{%s\}\}|\{%%%s%%\}|\{#%s#\}"
-    % (_repeated(_STRING + r"|(?!\}\})."), _repeated(_STRING + r"|(?!%\})."), _repeated(r"[^#]++|#(?!\})")),
-    re.DOTALL,
-)
+TAG = re.compile(rf"\{{\{{{_IN_EXPRESSION}\}}\}}|\{{%{_IN_STATEMENT}%\}}|\{{#{_IN_COMMENT}#\}}", re.DOTALL)
 _STATEMENT = re.compile(r"""\{%[-+]?\s*(\w+)\s*(?:["']([^"']*)["']|(\w+))?""")
 
 

@@ -117,7 +117,7 @@ class Plan:
         return self._count(variables)[1] + 2 * size
 
     def _count(self, variables: Mapping[str, Any]) -> tuple[int, int, int, int]:
-        """What all turns of all loops come to: (operations, characters, texts, values) as `_Loop` has them; cut short when it is too much."""
+        """(operations, characters, texts, values) of all turns of all loops, as `_Loop` has them; cut short when it is too much."""
         turns = [1]
         stands: list[list[Any]] = [[variables]]
         first = self._loops[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email import message_from_bytes, policy
+from typing import Any
 
 import dkim
 
@@ -22,7 +23,9 @@ async def store_confirmation(house: House) -> None:
 
 async def test_it_reads_as_an_italian_expects(house: House) -> None:
     await store_confirmation(house)
-    body = {"from": f"Bottega <ordini@{DOMAIN}>", "to": "Ada <ada@x.test>", "template": "order", "variables": VARIABLES, "locale": "it_IT"}
+    body: dict[str, Any] = {"from": f"Bottega <ordini@{DOMAIN}>", "to": "Ada <ada@x.test>", "template": "order", "locale": "it_IT"}
+    body["variables"] = VARIABLES
+    body["track"] = {"opens": False, "clicks": False}  # tokens are each recipient's own
     for _ in range(3):  # by a limited process first, in the API's own later: the same mail
         answer = await house.api.post("/v1/messages", json=body)
         assert answer.status_code == 202, answer.text
