@@ -160,7 +160,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     # Opportunistic: any TLS is better than none, and a wrong name is no reason to go without (RFC 7435).
     tls_context.check_hostname = False
     tls_context.verify_mode = ssl.CERT_NONE
-    renderer = Renderer(settings.render_processes)
+    renderer = Renderer(settings.render_processes, keen=True)
     router = Router(Resolver(settings.dns_servers), settings)
     events_woken = asyncio.Event()
     drain = Drain(

@@ -9,11 +9,13 @@ never change and are kept as long as there is room.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -78,6 +80,7 @@ class TemplateBook:
         # (account, what was asked for) → which version that is now; None: there is none.
         self._named: OrderedDict[tuple[int, str, int | None], tuple[tuple[UUID, int] | None, float]] = OrderedDict()
         self._versions: OrderedDict[tuple[int, UUID, int], Version] = OrderedDict()
+        self._loading: WeakValueDictionary[tuple[int, UUID, int], asyncio.Lock] = WeakValueDictionary()
 
     async def render(self, account_id: int, use: TemplateUse) -> Rendered:
         """Fill the template that a submission names. InvalidMessage points at what is wrong with it or with the variables."""
@@ -134,10 +137,15 @@ class TemplateBook:
     async def fixed(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         """A version by its number, published or not, archived or not: mail that was accepted with it has a right to it."""
         version = self.kept(account_id, template_id, number)
-        if version is None:
-            version = await self._load(account_id, template_id, number)
-            if version is not None:
-                _remember(self._versions, (account_id, template_id, number), version, _KEPT_VERSIONS)
+        if version is not None:
+            return version
+        key = (account_id, template_id, number)
+        async with self._loading.setdefault(key, asyncio.Lock()):  # a batch asks for its version all at once
+            version = self.kept(*key)
+            if version is None:
+                version = await self._load(*key)
+                if version is not None:
+                    _remember(self._versions, key, version, _KEPT_VERSIONS)
         return version
 
     def kept(self, account_id: int, template_id: UUID, number: int) -> Version | None:

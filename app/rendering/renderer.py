@@ -1,7 +1,8 @@
 """render(): a template's version and variables become subject, HTML and text.
 
 A set that is proven and whose cost for these variables is small is rendered here, in the calling process: an order confirmation takes
-less than the pipe to another process would. It is compiled here at its second use, so that sets that are used once cost nothing.
+less than the pipe to another process would. It is compiled here at its second use, so that sets that are used once cost nothing; `keen`
+says that what is met comes again, as mail does that waits to be delivered.
 Everything else, and every check of what somebody writes, is done by the pool.
 
 check() asks whether variables fill a version, for mail that is rendered when it is delivered: without writing anything where that is
@@ -45,8 +46,9 @@ class _Kept:
 class Renderer:
     """Owns the pool, and the sets that are compiled in this process."""
 
-    def __init__(self, processes: int = 2) -> None:
+    def __init__(self, processes: int = 2, *, keen: bool = False) -> None:
         self.pool = Pool(processes)
+        self._keen = keen
         # None: met once.
         self._kept: OrderedDict[Hashable, _Kept | None] = OrderedDict()
 
@@ -110,7 +112,7 @@ class Renderer:
         return kept
 
     def _meet(self, version: tuple[Hashable, ...], frozen: FrozenSet) -> _Kept | None:
-        kept = _Kept(Compiled(frozen)) if version in self._kept else None
+        kept = _Kept(Compiled(frozen)) if self._keen or version in self._kept else None
         self._kept[version] = kept
         if len(self._kept) > _KEPT_SETS:
             self._kept.popitem(last=False)
