@@ -96,6 +96,7 @@ class Filler:
         if line_seconds > _LONGEST_LINE_SECONDS:
             raise NotNow("other mail of this account is being rendered, and its templates are slow", line_seconds + 1)
         self._waiting[account_id] += 1
+        place = self._waiting[account_id]
         began = time.monotonic()
         try:
             return await self._templates.render_version(account_id, version, use)
@@ -104,8 +105,8 @@ class Filler:
         except (Throttled, Unavailable) as error:
             raise NotNow("templates cannot be rendered right now", _POOL_SECONDS) from error
         finally:
-            waited = (time.monotonic() - began) / self._waiting[account_id]  # one at a time: all before it took as long
-            self._takes[account_id] = (3 * self._takes.pop(account_id, waited) + waited) / 4
+            took = (time.monotonic() - began) / place  # one at a time: those before it in the line took as long
+            self._takes[account_id] = (3 * self._takes.pop(account_id, took) + took) / 4
             if len(self._takes) > _REMEMBERED:
                 self._takes.popitem(last=False)
             self._waiting[account_id] -= 1
