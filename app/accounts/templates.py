@@ -68,7 +68,7 @@ class Version:
 
 
 class TemplateInterrupted(InvalidMessage):
-    """The render was ended from outside, so that it says little about the template."""
+    """The render was ended because of its time: what was fast enough once may be so again, on a machine that is less busy."""
 
 
 class TemplateBook:
@@ -105,7 +105,7 @@ class TemplateBook:
         return checked
 
     async def render_version(self, account_id: int, version: Version, use: TemplateUse) -> Rendered:
-        """Fill a version that is known. TemplateInterrupted when it was ended from outside: another time it may do."""
+        """Fill a version that is known. TemplateInterrupted when it was too slow this time."""
         try:
             made = await self._renderer.render(account_id, version.key, version.frozen, *_filled_by(version, use))
         except TemplateFault as error:
@@ -258,7 +258,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:
-    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) else InvalidMessage
+    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code == "too_slow" else InvalidMessage
     return kind(error.fault.sentence, errors=[_field_of_use(error.fault)])
 
 

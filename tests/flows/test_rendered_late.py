@@ -272,6 +272,26 @@ async def test_while_a_worker_cannot_read_them_mail_is_rendered_when_it_is_accep
     assert await fetch(house, "SELECT 1 FROM moulds") == []
 
 
+async def test_moulds_are_written_again_when_the_database_was_another_meanwhile(house: House) -> None:
+    await a_template(house)
+    for name in ("Ada", "Bob"):
+        await post_batch(house, [{"template": "hello", "variables": {"name": name}, "send_at": soon(60)}])
+    assert len(await fetch(house, "SELECT 1 FROM moulds")) == 1
+    await fetch(house, "DELETE FROM moulds")  # a backup of the time before, and the connections that every restore ends
+    await fetch(
+        house, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+
+    async def send() -> bool:
+        message = {"from": f"o@{DOMAIN}", "to": "ada@x.test", "template": "hello", "variables": {"name": "Eva"}, "track": UNTRACKED}
+        return bool((await house.api.post("/v1/messages/batch", json={"messages": [message]})).status_code == 202)
+
+    await until(send, bool)
+    assert len(await fetch(house, "SELECT 1 FROM moulds")) == 1
+    await until(lambda: len(house.sink.messages), lambda count: count == 1)
+    assert text_of(read(house.sink.messages[0]), "html").strip() == "<p>Ciao Eva</p>"
+
+
 async def test_the_feed_tells_the_subject_that_the_mail_has(house: House) -> None:
     await a_template(house)
     await post_batch(house, [{"template": "hello", "variables": {"name": "Ada"}}])
