@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.")
 
     render_processes: int = Field(
-        2, description="Limited processes for templates (256 MB each), of each API process; they start when they are first needed."
+        2, description="Limited processes for templates (256 MB each), of each API process and worker; started when first needed."
     )
 
     metrics_token: str = Field("", description="Who may read /metrics: `Authorization: Bearer <this>`. Empty: this machine only.")

@@ -21,6 +21,7 @@ from arq.worker import Worker
 
 from app import log, store
 from app.accounts.domains import DomainBook
+from app.accounts.templates import TemplateBook
 from app.config import Settings
 from app.delivery.drain import Drain
 from app.delivery.lease import Lease
@@ -29,6 +30,7 @@ from app.events.webhooks import WebhookPoster
 from app.heap import freeze_heap
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.rendering import Renderer
 from app.resolver import Resolver
 
 _OPEN_FILES = 4096
@@ -158,10 +160,19 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     # Opportunistic: any TLS is better than none, and a wrong name is no reason to go without (RFC 7435).
     tls_context.check_hostname = False
     tls_context.verify_mode = ssl.CERT_NONE
+    renderer = Renderer(settings.render_processes, keen=True)
     router = Router(Resolver(settings.dns_servers), settings)
     events_woken = asyncio.Event()
     drain = Drain(
-        database, settings, domains=domains, keyring=keyring, router=router, wakes=wakes, tls_context=tls_context, events_woken=events_woken
+        database,
+        settings,
+        domains=domains,
+        templates=TemplateBook(database, renderer),
+        keyring=keyring,
+        router=router,
+        wakes=wakes,
+        tls_context=tls_context,
+        events_woken=events_woken,
     )
     draining = asyncio.create_task(drain.run(), name="drain")
     posting = asyncio.create_task(_post_webhooks(database, keyring, settings, drain.lease, stop, events_woken), name="webhooks")
@@ -178,6 +189,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
+    await renderer.close()
     await wakes.close()
     await database.close()
 

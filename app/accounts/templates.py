@@ -9,11 +9,13 @@ never change and are kept as long as there is room.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -23,7 +25,7 @@ from app import store
 from app.errors import FieldError, InvalidMessage, Unavailable, pointer_to
 from app.mail.header import check_text
 from app.mail.template import DEFAULT_LOCALE, Fault, FrozenSet, Rendered, Source, TemplateFault, UnknownNames
-from app.rendering import Renderer
+from app.rendering import Checked, Renderer, RenderInterrupted
 from app.store.ids import parse_public_id
 from app.store.templates import NewVersion
 
@@ -56,6 +58,18 @@ class Version:
     defaults: dict[str, Any]
     frozen: FrozenSet
 
+    @property
+    def key(self) -> tuple[UUID, int]:
+        return self.template_id, self.number
+
+    @property
+    def has_texts(self) -> bool:
+        return self.frozen.main in self.frozen.html or self.frozen.main in self.frozen.text
+
+
+class TemplateInterrupted(InvalidMessage):
+    """The render was ended because of its time: what was fast enough once may be so again, on a machine that is less busy."""
+
 
 class TemplateBook:
     """Versions as the hot path asks for them, and their rendering."""
@@ -66,27 +80,47 @@ class TemplateBook:
         # (account, what was asked for) → which version that is now; None: there is none.
         self._named: OrderedDict[tuple[int, str, int | None], tuple[tuple[UUID, int] | None, float]] = OrderedDict()
         self._versions: OrderedDict[tuple[int, UUID, int], Version] = OrderedDict()
+        self._loading: WeakValueDictionary[tuple[int, UUID, int], asyncio.Lock] = WeakValueDictionary()
 
     async def render(self, account_id: int, use: TemplateUse) -> Rendered:
         """Fill the template that a submission names. InvalidMessage points at what is wrong with it or with the variables."""
+        return await self.render_version(account_id, await self.resolve(account_id, use), use)
+
+    async def resolve(self, account_id: int, use: TemplateUse) -> Version:
+        """The version that a submission means, now and for ever after; InvalidMessage when there is none."""
         version = await self.find(account_id, use.template, use.number)
         if version is None:
             pointer, asked = ("#/template", "published template") if use.number is None else ("#/template_version", "version")
             detail = f"This account has no such {asked}."
             raise InvalidMessage(detail, errors=[FieldError(pointer, "unknown_template", detail)])
-        return await self.render_version(account_id, version, use)
+        return version
+
+    async def check_version(self, account_id: int, version: Version, use: TemplateUse) -> Checked:
+        """Whether `render_version` would fill it later; InvalidMessage as that has."""
+        try:
+            checked = await self._renderer.check(account_id, version.key, version.frozen, *_filled_by(version, use))
+        except TemplateFault as error:
+            raise _invalid(error) from error
+        _check_rendered(checked.whole or Rendered(checked.subject, None, None))
+        return checked
 
     async def render_version(self, account_id: int, version: Version, use: TemplateUse) -> Rendered:
-        """The same for a version that is known."""
-        variables = {**version.defaults, **use.variables} if version.defaults else use.variables
-        key = (version.template_id, version.number)
+        """Fill a version that is known. TemplateInterrupted when it was too slow this time."""
         try:
-            made = await self._renderer.render(
-                account_id, key, version.frozen, variables, use.locale or DEFAULT_LOCALE, use.size_bytes + 16 * len(version.defaults)
-            )
+            made = await self._renderer.render(account_id, version.key, version.frozen, *_filled_by(version, use))
         except TemplateFault as error:
-            raise InvalidMessage(error.fault.sentence, errors=[_field_of_use(error.fault)]) from error
+            raise _invalid(error) from error
         _check_rendered(made)
+        return made
+
+    def render_at_once(self, account_id: int, version: Version, use: TemplateUse) -> Rendered | None:
+        """The same without waiting for another process; None when it must."""
+        try:
+            made = self._renderer.render_here((account_id, *version.key), version.frozen, *_filled_by(version, use))
+        except TemplateFault as error:
+            raise _invalid(error) from error
+        if made is not None:
+            _check_rendered(made)
         return made
 
     async def find(self, account_id: int, template: str, number: int | None) -> Version | None:
@@ -98,13 +132,25 @@ class TemplateBook:
             _remember(self._named, asked, named, _REMEMBERED)
         if named[0] is None:
             return None
-        key = (account_id, *named[0])
-        version = self._versions.get(key)
-        if version is None:
-            version = await self._load(account_id, *named[0])
-            if version is not None:
-                _remember(self._versions, key, version, _KEPT_VERSIONS)
+        return await self.fixed(account_id, *named[0])
+
+    async def fixed(self, account_id: int, template_id: UUID, number: int) -> Version | None:
+        """A version by its number, published or not, archived or not: mail that was accepted with it has a right to it."""
+        version = self.kept(account_id, template_id, number)
+        if version is not None:
+            return version
+        key = (account_id, template_id, number)
+        async with self._loading.setdefault(key, asyncio.Lock()):  # a batch asks for its version all at once
+            version = self.kept(*key)
+            if version is None:
+                version = await self._load(*key)
+                if version is not None:
+                    _remember(self._versions, key, version, _KEPT_VERSIONS)
         return version
+
+    def kept(self, account_id: int, template_id: UUID, number: int) -> Version | None:
+        """The same out of memory."""
+        return self._versions.get((account_id, template_id, number))
 
     def forget(self, account_id: int) -> None:
         """Something of this account was published or archived here."""
@@ -184,6 +230,12 @@ def _may_be_name(template: str) -> bool:
     return template.isascii() and template.isprintable()
 
 
+def _filled_by(version: Version, use: TemplateUse) -> tuple[dict[str, Any], str, int]:
+    """(variables with the version's defaults, locale, size), as the renderer takes them."""
+    variables = {**version.defaults, **use.variables} if version.defaults else use.variables
+    return variables, use.locale or DEFAULT_LOCALE, use.size_bytes + 16 * len(version.defaults)
+
+
 def _check_rendered(made: Rendered) -> None:
     """What variables, or escapes in a template's strings, may have brought in and no mail carries."""
     try:
@@ -203,6 +255,11 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _invalid(error: TemplateFault) -> InvalidMessage:
+    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code == "too_slow" else InvalidMessage
+    return kind(error.fault.sentence, errors=[_field_of_use(error.fault)])
 
 
 def _field_of_use(fault: Fault) -> FieldError:

@@ -95,7 +95,13 @@ class MessageBody(_Body):
     html: Annotated[str | None, Field(description="The HTML body.")] = None
     text: Annotated[str | None, Field(description="The plain text body.")] = None
     template: Annotated[
-        str | None, Field(min_length=1, max_length=100, description="A template of the account, by name or id, instead of html and text.")
+        str | None,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="A template of the account, by name or id, instead of html and text. Its version is fixed now; in a batch, "
+            "and on a stream of class bulk, it is filled when the mail is delivered.",
+        ),
     ] = None
     template_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="A version of it; else the published one.")] = None
     variables: Annotated[

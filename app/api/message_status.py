@@ -93,7 +93,7 @@ class _Message(_Answer):
     created_at: DateTime
     send_at: DateTime | None
     expires_at: DateTime
-    size_bytes: int
+    size_bytes: Annotated[int, Field(description="Of the mail as MIME; about so, if it is rendered when it is delivered.")]
 
 
 class MessageStatus(_Message):

@@ -1,7 +1,8 @@
 """Deliveries: each claimed recipient gets its conversation and its verdict.
 
 Per site as many conversations at once as its connections allow, each a task that takes the next job of the site until there is none.
-Per recipient: route → finish (sign) → converse → judge → settle. One recipient per transaction: return path and signature are its own.
+Per recipient: route → fill (if it has a template) → finish (sign) → converse → judge → settle. One recipient per transaction: return
+path and signature are its own.
 When the next job of the task is at hand for the same hop, its envelope leaves with the body before it (`outgoing`).
 """
 
@@ -19,24 +20,25 @@ from app import log, store
 from app.accounts.domains import DomainBook
 from app.config import Settings
 from app.delivery.connections import Connections
+from app.delivery.contents import Contents
 from app.delivery.conversation import TIMED_OUT
+from app.delivery.filling import Filler, NotNow
 from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
-from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, cut_content, make_outgoing
+from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, make_outgoing
 from app.delivery.restraint import Restraint
 from app.delivery.retry import Outcome
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
 from app.delivery.transport import Connection, Conversation, Hop, Phase
 from app.delivery.verdicts import Chance, conversation_of, judged, put_off, verdict_of
-from app.errors import NotFound, Unavailable
+from app.errors import InvalidMessage, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of
 from app.mail.downgrade import MENDED_BY_DOWNGRADE, downgrade
 from app.mail.envelope import Envelope
 from app.store.states import RecipientState
 
-_LARGE_LOADS = 4
 _HOPS_PER_ATTEMPT = 4
 _FAULT_SECONDS = 60.0
 _CLOSING = 421  # RFC 5321 §3.8
@@ -52,6 +54,8 @@ class Deliveries:
         *,
         lease: Lease,
         domains: DomainBook,
+        contents: Contents,
+        filler: Filler,
         keyring: Keyring,
         router: Router,
         connections: Connections,
@@ -63,6 +67,8 @@ class Deliveries:
         self._settings = settings
         self._lease = lease
         self._domains = domains
+        self._contents = contents
+        self._filler = filler
         self._marks = Marks.of(settings, keyring)
         self._router = router
         self._connections = connections
@@ -73,7 +79,6 @@ class Deliveries:
         self._sites: dict[int, Site] = {}
         self._waiting: OrderedDict[int, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._large = asyncio.Semaphore(_LARGE_LOADS)
         # (owner, recipient): a recipient may be claimed anew while a job of a lost lease still ends.
         self._held: dict[tuple[int, UUID], int] = {}
         self.unsettled_bytes = 0
@@ -108,7 +113,7 @@ class Deliveries:
             site = self._sites[job.claimed.site_id] = Site(job.claimed.site_id)
             self._restraint.remind(site)
         site.push(job)
-        self._held[job.held] = job.claimed.bytes if job.body is not None else 0
+        self._held[job.held] = job.claimed.bytes if job.is_loaded else 0
         self.unsettled_bytes += self._held[job.held]
         self._start(site)
 
@@ -209,8 +214,11 @@ class Deliveries:
     async def _deliver_safely(self, job: Job, site: Site, flow: Flow) -> None:
         try:
             verdict = await self._deliver(job, site, flow)
-        except NotFound as error:
-            verdict = verdict_of(job, Outcome(RecipientState.FAILED, None, None, error.message), None)
+        except (NotFound, InvalidMessage) as error:
+            words = error.message if isinstance(error, NotFound) else f"the mail could not be made: {error.message}"
+            verdict = verdict_of(job, Outcome(RecipientState.FAILED, None, None, words), None)
+        except NotNow as not_now:
+            verdict = self._put_off(job, not_now.reason, not_now.seconds)
         except Unavailable:  # the database is away: not the recipient's fault, nothing was tried
             verdict = None
         except Exception as error:  # a fault of ours must neither lose the recipient nor stop the site
@@ -231,7 +239,7 @@ class Deliveries:
         if not isinstance(outgoing, Outgoing):
             return outgoing
         conversation = await self._converse(outgoing, site, flow)
-        job.head = job.body = job.cut = None
+        job.head = job.body = job.cut = job.filling = None
         if conversation is None:
             return None
         if conversation.never_opened or site.silence is not None:
@@ -247,8 +255,9 @@ class Deliveries:
         route = await self._router.resolve(domain_of(deliverable.address))
         if isinstance(route, RouteFailure):
             return self._judged(job, conversation_of(route, now), phase=None)
-        if job.body is None and not await self._load(job):
+        if not job.is_loaded and not await self._contents.load(job):
             return verdict_of(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
+        await self._filler.fill(job)
         signing = await self._domains.signing(deliverable.domain_id)
         return make_outgoing(job, route.hops, signing, self._marks)
 
@@ -257,12 +266,12 @@ class Deliveries:
         deliverable = job.deliverable
         route = self._router.kept(domain_of(deliverable.address))
         signing = self._domains.kept_signing(deliverable.domain_id)
-        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and signing is not None and job.body is not None
+        is_at_hand = isinstance(route, Route) and route.hops[0] == hop and signing is not None and job.is_loaded
         if not is_at_hand or deliverable.expires_at <= datetime.now(UTC) or not self._lease.holds(job.owner):
             return None
         assert isinstance(route, Route) and signing is not None
         try:
-            return make_outgoing(job, route.hops, signing, self._marks)
+            return make_outgoing(job, route.hops, signing, self._marks) if self._filler.fill_at_once(job) else None
         except Exception:  # it comes again when the job's own turn has come, and is dealt with there
             return None
 
@@ -366,15 +375,6 @@ class Deliveries:
         """A connection whose next message was not handed over after all (its lease ended) cannot serve another."""
         if flow.job is None and (unused := flow.take_connection()) is not None:
             self._connections.give_back(unused, keep=False)
-
-    async def _load(self, job: Job) -> bool:
-        """Load a content that was too large to be loaded with the claim; few of these at once."""
-        message_id = store.ids.message_of(job.claimed.recipient_id)
-        async with self._large, self._database.hot() as connection:
-            found = await store.messages.load_content(connection, [job.claimed.account_id], [message_id], job.deliverable.purge_on)
-        for stored in found:
-            job.head, job.body, job.cut = stored.head, stored.body, cut_content(stored.body, stored.tracking)
-        return bool(found)
 
     async def _release(self, job: Job) -> None:
         """Not tried: back into the queue, if it is still ours to give."""

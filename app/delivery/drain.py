@@ -13,35 +13,30 @@ import asyncio
 import os
 import socket
 import ssl
-from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
-from datetime import date
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from app import log, store
 from app.accounts.domains import DomainBook
+from app.accounts.templates import TemplateBook
 from app.config import Settings
 from app.delivery.claims import Claims
 from app.delivery.connections import Connections
+from app.delivery.contents import Contents
 from app.delivery.deliver import Deliveries
+from app.delivery.filling import Filler
 from app.delivery.lanes import Job
 from app.delivery.lease import Lease
-from app.delivery.outgoing import cut_content
 from app.delivery.placing import Placing
 from app.delivery.route import Router
 from app.delivery.settle import Settler, Verdict
 from app.jobs import Wakes
 from app.keyring import Keyring
-from app.mail.tracking import CutBody
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
 
 _PROMOTED_AT_ONCE = 1000
-# Contents above this are loaded when their conversation begins.
-_LARGE_BYTES = 256 * 1024
-# Contents kept for other recipients of the same message.
-_SHARED_BYTES = 16 * 1024 * 1024
 _WIDEN_AFTER_SECONDS = 0.5
 _NARROW_AFTER_SECONDS = 30.0
 
@@ -55,6 +50,7 @@ class Drain:
         settings: Settings,
         *,
         domains: DomainBook,
+        templates: TemplateBook,
         keyring: Keyring,
         router: Router,
         wakes: Wakes,
@@ -68,11 +64,14 @@ class Drain:
         self.lease = Lease(database, settings, wakes, f"{socket.gethostname()}:{os.getpid()}", self.figures)
         self._connections = Connections(settings, tls_context)
         self._settler = Settler(database, wakes, self._on_settled)
+        self._contents = Contents(database)
         self._deliveries = Deliveries(
             database,
             settings,
             lease=self.lease,
             domains=domains,
+            contents=self._contents,
+            filler=Filler(templates, settings),
             keyring=keyring,
             router=router,
             connections=self._connections,
@@ -92,8 +91,6 @@ class Drain:
             take=self._take,
         )
         self._placing = Placing(database, settings, self.lease, wakes, router, self._claims.tell)
-        self._shared: OrderedDict[UUID, tuple[bytes, bytes, CutBody | None]] = OrderedDict()
-        self._shared_bytes = 0
         self._stop = asyncio.Event()
         self._narrow_due: dict[int, float] = {}
 
@@ -175,40 +172,18 @@ class Drain:
         """Load what was claimed and offer it for delivery; what cannot be loaded has failed."""
         found = await store.messages.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
         deliverables = {d.recipient_id: d for d in found}
-        await self._load_contents(connection, rows, {r.recipient_id: d.purge_on for r in rows if (d := deliverables.get(r.recipient_id))})
+        await self._contents.load_small(connection, rows, {d.recipient_id: d.purge_on for d in found})
         lost: list[UUID] = []
         for row in sorted(rows, key=lambda r: r.due_at):
             deliverable = deliverables.get(row.recipient_id)
             if deliverable is None:
                 lost.append(row.recipient_id)
                 continue
-            head, body, cut = self._shared.get(store.ids.message_of(row.recipient_id), (None, None, None))
-            self._deliveries.offer(Job(owner, row, deliverable, head, body, cut))
+            loaded = self._contents.of(store.ids.message_of(row.recipient_id))
+            self._deliveries.offer(Job(owner, row, deliverable, *loaded))
         if lost:
             await store.queue.delete_rows(connection, owner, lost)
             log.rows_without_message(len(lost))
-
-    async def _load_contents(self, connection: store.db.HotConnection, rows: list[Claimed], purge_days: dict[UUID, date]) -> None:
-        """Contents of the small ones, each message once, into the shared store; the least recent leave it."""
-        wanted: dict[date, dict[UUID, int]] = {}
-        for row in rows:
-            message_id = store.ids.message_of(row.recipient_id)
-            if message_id in self._shared:
-                self._shared.move_to_end(message_id)
-            elif row.bytes <= _LARGE_BYTES and row.recipient_id in purge_days:
-                wanted.setdefault(purge_days[row.recipient_id], {})[message_id] = row.account_id
-        self._trim_shared()
-        for day, accounts in wanted.items():
-            for message_id, head, body, tracking in await store.messages.load_content(
-                connection, list(accounts.values()), list(accounts), day
-            ):
-                self._shared[message_id] = (head, body, cut_content(body, tracking))
-                self._shared_bytes += len(head) + len(body)
-
-    def _trim_shared(self) -> None:
-        while self._shared_bytes > _SHARED_BYTES:
-            _, (head, body, _cut) = self._shared.popitem(last=False)
-            self._shared_bytes -= len(head) + len(body)
 
     # --- the small loops
 

@@ -7,15 +7,17 @@ nor a few huge mails of one account hold up the others. Losing this memory is ha
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.delivery.pacing import Pace, Silence
 from app.delivery.providers import Provider
 from app.mail.tracking import CutBody
 from app.store.messages import Deliverable
+from app.store.moulds import Mould
 from app.store.queue import Claimed
 
 TRANSACTIONAL, BULK = 0, 1
@@ -25,8 +27,19 @@ _QUANTUM = 64 * 1024
 
 
 @dataclass(slots=True, eq=False)
+class Filling:
+    """A message that is made to mail at delivery: its part of a mould, and what was made of it. Its recipients share it."""
+
+    message_id: UUID
+    mould: Mould
+    stored: bytes
+    made: tuple[bytes, bytes, CutBody | None] | None = None  # head, body, the body in pieces
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True, eq=False)
 class Job:
-    """A claimed recipient on its way. head and body are None while a large content is not loaded yet."""
+    """A claimed recipient on its way. head and body are None while a large content is not loaded, or a filling not made to mail yet."""
 
     owner: int
     claimed: Claimed
@@ -34,10 +47,15 @@ class Job:
     head: bytes | None
     body: bytes | None
     cut: CutBody | None = None  # the body in pieces, when there is something in it to track
+    filling: Filling | None = None
 
     @property
     def held(self) -> tuple[int, UUID]:
         return self.owner, self.claimed.recipient_id
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.body is not None or self.filling is not None
 
     @property
     def cost(self) -> int:

@@ -67,7 +67,7 @@ class GroupCommit:
 
     def add(self, message: NewMessage) -> asyncio.Future[Verdict]:
         """Join the line; the future is done after the commit. Raises Unavailable when the line is full."""
-        size = message.size_bytes
+        size = message.stored_bytes
         rows = len(message.recipients)
         is_full = self._line_rows + rows > self._waiting_rows or self._line_bytes + size > self._waiting_bytes
         if is_full and self._line:

@@ -1,7 +1,7 @@
 """submit(): the only way a message enters.
 
-admit → render, if a template is named → compose → plan the tracking → group commit (messages, content, recipients, queue, accepted
-event) → the caller's yes → wake. The receipt exists only after the commit. A submission with a known idempotency key gets the receipt of
+admit → make the content, whole or as a filling (intake.contents) → group commit (messages, content, recipients, queue, accepted event)
+→ the caller's yes → wake. The receipt exists only after the commit. A submission with a known idempotency key gets the receipt of
 the first one, rebuilt from what never changes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,21 +18,19 @@ import orjson
 
 from app import store
 from app.accounts.credentials import Sender
-from app.accounts.domains import DomainBook, SendingDomain
-from app.accounts.streams import Stream, StreamBook
+from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
+from app.errors import Conflict, RelayError, Unavailable
 from app.events.record import accepted_facts
 from app.intake import admission
 from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
+from app.intake.contents import Contents, Frame
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.jobs import Wakes
-from app.mail.compose import Content, Draft, compose
-from app.mail.finish import CLICKS, OPENS
-from app.mail.tracking import plan_as_json, plan_composed
-from app.mail.unsubscribe import standing_fields
+from app.mail.compose import Draft
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -49,7 +47,7 @@ _AS_THE_STREAM = Track()
 class Submission:
     """What a client hands us, structured. `body_hash` is of the request as sent: a key used with another body is refused.
 
-    With a `template` the draft has no texts yet, and perhaps no subject: rendering gives them.
+    With a `template` the draft has no texts yet, and perhaps no subject: rendering gives them, now or at delivery.
     """
 
     draft: Draft
@@ -98,10 +96,9 @@ class Intake:
         self._database = database
         self._domains = domains
         self._streams = streams
-        self._templates = templates
+        self._contents = Contents(database, templates, settings)
         self._settings = settings
         self._wakes = wakes
-        self._own_urls = (f"{settings.public_url.rstrip('/')}/",)
         self._keys_under_way: set[tuple[int, str]] = set()
         self._content_days: set[Any] = set()
         self._connection: Any = None
@@ -144,7 +141,7 @@ class Intake:
                     key = self._begin_key(sender, submission)
                     if key is not None:
                         keys.add(key)
-                    prepared.append((place, await self._prepare(sender, submission)))
+                    prepared.append((place, await self._prepare(sender, submission, in_batch=True)))
                 except RelayError as error:
                     results[place] = error
                 if len(prepared) >= _BATCH_SLICE:
@@ -194,25 +191,30 @@ class Intake:
         self._keys_under_way.add(key)
         return key
 
-    async def _prepare(self, sender: Sender, submission: Submission) -> NewMessage:
-        """Everything that can refuse a submission, then its bytes."""
+    async def _prepare(self, sender: Sender, submission: Submission, *, in_batch: bool = False) -> NewMessage:
+        """Everything that can refuse a submission, then what is stored of it."""
         settings, draft = self._settings, submission.draft
         now = datetime.now(UTC)
         domain = await admission.admit_sender(self._domains, sender, draft)
         stream = await admission.admit_stream(self._streams, sender, submission.stream)
         times = admission.admit_times(settings, stream, submission.send_at, submission.expires_at, now)
         recipients = admission.admit_recipients(draft, settings.max_recipients)
-        if submission.template is not None:
-            draft = await fill_draft(self._templates, sender.account_id, draft, submission.template)
         message_id = store.ids.new_message_id(now.timestamp())
-        rfc_id = f"{message_id.hex}@{domain.name}"
-        adds = admission.choose_adds(stream, draft, submission.track)
-        content = _compose(draft, rfc_id, times.send_at or now, message_id, link_spans=bool(adds & (OPENS | CLICKS)))
-        head = content.head + _standing_fields(submission, stream, domain)
-        admission.admit_size(len(head) + len(content.body), settings.max_message_bytes)
         kept_days = stream.content_retention_days
         if kept_days is None:
             kept_days = settings.content_retention_days
+        frame = Frame(
+            account_id=sender.account_id,
+            message_id=message_id,
+            rfc_id=f"{message_id.hex}@{domain.name}",
+            dated=times.send_at or now,
+            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=kept_days)).date(),
+            stream=stream,
+            domain=domain,
+            campaign=submission.tags[0] if submission.tags else "",
+            adds=admission.choose_adds(stream, draft, submission.track),
+        )
+        made = await self._contents.make(frame, draft, submission.template, in_batch=in_batch)
         return NewMessage(
             account_id=sender.account_id,
             id=message_id,
@@ -220,38 +222,35 @@ class Intake:
             lane_class=stream.lane_class,
             domain_id=domain.id,
             from_address=draft.sender.mailbox,
-            subject=draft.subject,
-            rfc_message_id=f"<{rfc_id}>",
+            subject=made.subject,
+            rfc_message_id=f"<{frame.rfc_id}>",
             tags=orjson.dumps(submission.tags).decode() if submission.tags else "[]",
             metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
             send_at=times.send_at,
             expires_at=times.expires_at,
-            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=kept_days)).date(),
-            head=head,
-            body=content.body,
-            part_map=orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode(),
+            purge_on=frame.purge_on,
+            head=made.head,
+            body=made.body,
+            part_map=made.part_map,
             recipients=[
                 NewRecipient(store.ids.recipient_id(message_id, n), address, key, kind)
                 for n, (address, key, kind) in enumerate(recipients, 1)
             ],
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,
-            accepted_facts=accepted_facts(draft.sender.mailbox, draft.subject, len(recipients)),
-            adds=adds,
-            tracking=self._plan(content),
+            accepted_facts=accepted_facts(draft.sender.mailbox, made.subject, len(recipients)),
+            adds=frame.adds,
+            tracking=made.tracking,
+            mould=made.mould,
+            about_bytes=made.about_bytes,
+            brings_mould=made.brings_mould,
         )
-
-    def _plan(self, content: Content) -> str | None:
-        """Where links and pixel go, as it is stored; None when there is no place for either."""
-        if not content.links and content.pixel is None:
-            return None
-        plan = plan_composed(content.body, content.links, content.pixel, own=self._own_urls)
-        return orjson.dumps(plan_as_json(plan)).decode() if plan.slots else None
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
         """One transaction: the group and the beginning of its history. Called by the group commit alone, one group at a time."""
         await self._ensure_content_days({message.purge_on for message in group})
         connection = await self._writer_connection()
+        await self._contents.moulds.write(connection, (message.mould for message in group if message.mould is not None))
         written = await store.submissions.write_submissions(connection, group)
         fates = {recipient.id: recipient for recipient in written}
         self._wakes.tell_ready({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
@@ -261,6 +260,7 @@ class Intake:
     async def _writer_connection(self) -> Any:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.open_hot(lock_timeout_ms=LOCK_TIMEOUT_MS)
+            self._contents.moulds.forget_written()
         return self._connection
 
     async def _ensure_content_days(self, days: set[Any]) -> None:
@@ -295,36 +295,3 @@ class Intake:
             raise Conflict("The message of this Idempotency-Key is no longer kept.")
         recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)
         return Receipt(uses[0].message_id, first.rfc_message_id, recipients, replayed=True)
-
-
-def _standing_fields(submission: Submission, stream: Stream, domain: SendingDomain) -> bytes:
-    return standing_fields(
-        stream=stream.name,
-        title=stream.title,
-        list_id=stream.list_id,
-        is_bulk=stream.lane_class != 0,
-        domain=domain.name,
-        account_id=domain.account_id,
-        campaign=submission.tags[0] if submission.tags else "",
-        own=submission.draft.headers,
-    )
-
-
-async def fill_draft(templates: TemplateBook, account_id: int, draft: Draft, use: TemplateUse) -> Draft:
-    """The draft with the texts of its template; its own subject, if it has one, goes before the template's."""
-    made = await templates.render(account_id, use)
-    subject = draft.subject or made.subject
-    if not subject:
-        detail = "Neither the message nor the template has a subject."
-        raise InvalidMessage(detail, errors=[FieldError("#/subject", "missing", detail)])
-    if made.html is None and made.text is None:
-        detail = "The template has neither html nor text."
-        raise InvalidMessage(detail, errors=[FieldError("#/template", "missing", detail)])
-    return replace(draft, subject=subject, html=made.html, text=made.text)
-
-
-def _compose(draft: Draft, rfc_id: str, date: datetime, message_id: UUID, *, link_spans: bool) -> Content:
-    try:
-        return compose(draft, message_id=rfc_id, date=date, boundary_seed=message_id.bytes, link_spans=link_spans)
-    except ValueError as error:
-        raise InvalidMessage(str(error)) from error

@@ -114,7 +114,7 @@ class Compiled:
             try:
                 self._parts.append((part, sandbox, sandbox.get_template(name)))
             except Exception as error:
-                raise TemplateFault(_fault_of(error, part, {})) from error
+                raise TemplateFault(fault_of(error, part, {})) from error
         self.plan: Plan | None = prove(((sandbox, name) for _, sandbox, name in _parts_of(frozen, self._html, self._text)))
 
     def render(self, variables: Mapping[str, Any], locale: str = DEFAULT_LOCALE, *, small: bool = False) -> Rendered:
@@ -131,11 +131,21 @@ class Compiled:
             try:
                 made[part] = _write_small(template, variables) if small else _write(template, variables)
             except Exception as error:
-                raise TemplateFault(_fault_of(error, part, variables)) from error
+                raise TemplateFault(fault_of(error, part, variables)) from error
         if self.frozen.derived and "text" in made:
             made["text"] = tidy_text(made["text"])
-        subject = made.get("subject")
-        return Rendered(" ".join(subject.split()) if subject is not None else None, made.get("html"), made.get("text"))
+        return Rendered(_one_line(made.get("subject")), made.get("html"), made.get("text"))
+
+    def subject_for(self, variables: Mapping[str, Any], locale: str = DEFAULT_LOCALE) -> str | None:
+        """The subject alone."""
+        self._text.formats = formats_of(locale)
+        for part, _, template in self._parts:
+            if part == "subject":
+                try:
+                    return _one_line(_write(template, variables))
+                except Exception as error:
+                    raise TemplateFault(fault_of(error, part, variables)) from error
+        return None
 
 
 def freeze(main: str, sources: Mapping[str, Source]) -> FrozenSet:
@@ -187,7 +197,7 @@ def _follow(
         tree = sandbox.parse(sources[name], name)
         sandbox.compile(tree, name)
     except Exception as error:
-        raise TemplateFault(_fault_of(error, part, {}, sources[name])) from error
+        raise TemplateFault(fault_of(error, part, {}, sources[name])) from error
     for node in tree.find_all(_NAMING):
         written = node.template  # type: ignore[attr-defined]
         if not (isinstance(written, nodes.Const) and isinstance(written.value, str)):
@@ -199,6 +209,10 @@ def _follow(
         else:
             unknown.add(written.value)
     done.add(name)
+
+
+def _one_line(subject: str | None) -> str | None:
+    return " ".join(subject.split()) if subject is not None else None
 
 
 def _write_small(template: Template, variables: Mapping[str, Any]) -> str:
@@ -224,7 +238,7 @@ def _write(template: Template, variables: Mapping[str, Any]) -> str:
 # --- what went wrong, in the author's words
 
 
-def _fault_of(error: Exception, part: Part, variables: Mapping[str, Any], source: str | None = None) -> Fault:
+def fault_of(error: Exception, part: Part, variables: Mapping[str, Any], source: str | None = None) -> Fault:
     if isinstance(error, TemplateFault):
         return error.fault
     if isinstance(error, TemplateSyntaxError):

@@ -26,6 +26,9 @@ DEFAULT_LOCALE = "en_US"
 _LONGEST_NUMBER = 40
 _HASHED = frozenset((int, float, str, Decimal))
 _MOST_DIGITS = 10
+# Numbers of which it is plain that they can be written.
+_PLAIN_NUMBERS = frozenset((int, float))
+_LARGEST_PLAIN = 10**15
 _LENGTHS = ("short", "medium", "long", "full")
 _LONGEST_PATTERN = 100
 
@@ -67,6 +70,19 @@ class Formats:
         if type(value) not in _HASHED:
             raise FormatError("It is not a number.")
         return _number(self, value, decimals)
+
+    def check_money(self, value: Any, currency: str = "EUR") -> str:
+        """Refuse what `money` would, and write nothing."""
+        if type(value) not in _PLAIN_NUMBERS or not -_LARGEST_PLAIN < value < _LARGEST_PLAIN or currency not in _known_currencies():
+            self.money(value, currency)
+        return ""
+
+    def check_number(self, value: Any, decimals: int | None = None) -> str:
+        """Refuse what `number` would, and write nothing."""
+        is_known = decimals is None or (type(decimals) is int and 0 <= decimals <= _MOST_DIGITS)
+        if type(value) not in _PLAIN_NUMBERS or not -_LARGEST_PLAIN < value < _LARGEST_PLAIN or not is_known:
+            self.number(value, decimals)
+        return ""
 
     def date(self, value: Any, form: str = "medium") -> str:
         """A day: `form` is short, medium, long, full, or a pattern of CLDR ("d MMMM")."""

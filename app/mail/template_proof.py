@@ -103,6 +103,21 @@ class Plan:
 
     def cost_of(self, variables: Mapping[str, Any], size: int) -> tuple[int, int]:
         """(operations, characters) that one render takes at most; `size` is that of the variables as JSON."""
+        operations, characters, texts, values = self._count(variables)
+        if operations > MOST_OPERATIONS:
+            return operations, MOST_CHARACTERS
+        most = characters + (texts + values) * size * _GROWTH
+        if most > MOST_CHARACTERS:
+            # Too coarse: a text that is put out is one of the variables, and no list or object (the sandbox refuses those).
+            most = characters + (texts * min(size, _longest(variables)) + values * size) * _GROWTH
+        return operations, most
+
+    def about_written(self, variables: Mapping[str, Any], size: int) -> int:
+        """About how many characters come out, subject, HTML and text together: what the templates say, and every variable in each part."""
+        return self._count(variables)[1] + 2 * size
+
+    def _count(self, variables: Mapping[str, Any]) -> tuple[int, int, int, int]:
+        """(operations, characters, texts, values) of all turns of all loops, as `_Loop` has them; cut short when it is too much."""
         turns = [1]
         stands: list[list[Any]] = [[variables]]
         first = self._loops[0]
@@ -119,12 +134,8 @@ class Plan:
             texts += number * loop.texts
             values += number * loop.values
             if operations > MOST_OPERATIONS:
-                return operations, MOST_CHARACTERS
-        most = characters + (texts + values) * size * _GROWTH
-        if most > MOST_CHARACTERS:
-            # Too coarse: a text that is put out is one of the variables, and no list or object (the sandbox refuses those).
-            most = characters + (texts * min(size, _longest(variables)) + values * size) * _GROWTH
-        return operations, most
+                break
+        return operations, characters, texts, values
 
     def is_small(self, variables: Mapping[str, Any], size: int) -> bool:
         """Whether a render may be done where others wait for it."""

@@ -106,7 +106,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             loader=DictLoader(sources),
             autoescape=html,
             undefined=Missing,
-            finalize=_show,
+            finalize=show,
             cache_size=400,
             auto_reload=False,
             trim_blocks=not html,
@@ -198,14 +198,14 @@ def _put_out_html(value: Any) -> str:
     kind = type(value)
     if kind is str:
         return _escape(value)
-    return value if kind is Markup else str(escape(_show(value)))
+    return value if kind is Markup else str(escape(show(value)))
 
 
 def _put_out_text(value: Any) -> str:
-    return value if type(value) is str else str(_show(value))
+    return value if type(value) is str else str(show(value))
 
 
-def _show(value: Any) -> Any:
+def show(value: Any) -> Any:
     """null is nothing in a mail; an object or a list is nobody's text."""
     if type(value) is str:
         return value
@@ -218,30 +218,30 @@ def _show(value: Any) -> Any:
 
 @pass_context
 def _money(context: Context, value: Any, currency: str = "EUR") -> str:
-    return _formats(context).money(_present(value), currency)
+    return formats_in(context).money(present(value), currency)
 
 
 @pass_context
 def _number(context: Context, value: Any, decimals: int | None = None) -> str:
-    return _formats(context).number(_present(value), decimals)
+    return formats_in(context).number(present(value), decimals)
 
 
 @pass_context
 def _date(context: Context, value: Any, form: str = "medium") -> str:
-    return _formats(context).date(_present(value), form)
+    return formats_in(context).date(present(value), form)
 
 
 @pass_context
 def _datetime(context: Context, value: Any, form: str = "medium", zone: str | None = None) -> str:
-    return _formats(context).datetime(_present(value), form, zone)
+    return formats_in(context).datetime(present(value), form, zone)
 
 
-def _formats(context: Context) -> Formats:
+def formats_in(context: Context) -> Formats:
     found: Formats = context.environment.formats  # type: ignore[attr-defined]
     return found
 
 
-def _present(value: Any) -> Any:
+def present(value: Any) -> Any:
     if isinstance(value, Missing):
         value._refuse()
     return value

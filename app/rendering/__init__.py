@@ -1,5 +1,5 @@
 """Rendering of templates that anybody may have written: limited processes, and a short way for what is proven to be cheap."""
 
-from app.rendering.renderer import Renderer
+from app.rendering.renderer import Checked, Renderer, RenderInterrupted
 
-__all__ = ["Renderer"]
+__all__ = ["Checked", "RenderInterrupted", "Renderer"]

@@ -1,31 +1,56 @@
 """render(): a template's version and variables become subject, HTML and text.
 
 A set that is proven and whose cost for these variables is small is rendered here, in the calling process: an order confirmation takes
-less than the pipe to another process would. It is compiled here at its second use, so that sets that are used once cost nothing.
+less than the pipe to another process would. It is compiled here at its second use, so that sets that are used once cost nothing; `keen`
+says that what is met comes again, as mail does that waits to be delivered.
 Everything else, and every check of what somebody writes, is done by the pool.
+
+check() asks whether variables fill a version, for mail that is rendered when it is delivered: without writing anything where that is
+proven to be cheap, else by a render.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from app.mail.template import ENGINE, Compiled, Fault, FrozenSet, Rendered, Source, TemplateFault, UnknownNames
+from app.mail.template_check import Check
 from app.rendering.pool import Pool, RenderEnded
 
 _KEPT_SETS = 500
 _ENDED = Fault("too_slow", "It takes too long or needs too much memory, and was ended.")
 
 
+class RenderInterrupted(TemplateFault):
+    """The process was ended from outside. What was accepted once may do better another time: the machine was busy, or had no memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Variables that fill a template: the subject of the mail, and about how many octets its texts have. `whole`: if it was rendered."""
+
+    subject: str | None
+    about_bytes: int
+    whole: Rendered | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    compiled: Compiled
+    check: Check | None = None
+
+
 class Renderer:
     """Owns the pool, and the sets that are compiled in this process."""
 
-    def __init__(self, processes: int = 2) -> None:
+    def __init__(self, processes: int = 2, *, keen: bool = False) -> None:
         self.pool = Pool(processes)
+        self._keen = keen
         # None: met once.
-        self._compiled: OrderedDict[Hashable, Compiled | None] = OrderedDict()
+        self._kept: OrderedDict[Hashable, _Kept | None] = OrderedDict()
 
     async def close(self) -> None:
         await self.pool.close()
@@ -58,27 +83,46 @@ class Renderer:
         self, version: tuple[Hashable, ...], frozen: FrozenSet, variables: Mapping[str, Any], locale: str, size: int
     ) -> Rendered | None:
         """The short way; None when this set or these variables do not allow it."""
+        kept = self._find_small(version, frozen, variables, size)
+        return kept.compiled.render(variables, locale, small=True) if kept is not None else None
+
+    async def check(
+        self, account_id: int, version: tuple[Hashable, ...], frozen: FrozenSet, variables: Mapping[str, Any], locale: str, size: int
+    ) -> Checked:
+        """Whether `render` would fill the set; raises TemplateFault as that does."""
+        kept = self._find_small((account_id, *version), frozen, variables, size)
+        if kept is not None and kept.compiled.plan is not None:
+            if kept.check is None:
+                kept.check = Check(kept.compiled)
+            subject = kept.check.subject_for(variables, locale)
+            if not kept.check.has_odd_strings:
+                return Checked(subject, kept.compiled.plan.about_written(variables, size))
+        made = await self.render(account_id, version, frozen, variables, locale, size)
+        return Checked(made.subject, sum(len(part.encode(errors="replace")) for part in (made.html, made.text) if part), made)
+
+    def _find_small(self, version: tuple[Hashable, ...], frozen: FrozenSet, variables: Mapping[str, Any], size: int) -> _Kept | None:
+        """The set as it is kept here, when it and these variables allow the short way."""
         if not frozen.proven or frozen.engine != ENGINE:
             return None
-        compiled = self._compiled.get(version)
-        if compiled is None:
-            compiled = self._meet(version, frozen)
-        if compiled is None or compiled.plan is None or not compiled.plan.is_small(variables, size):
+        kept = self._kept.get(version)
+        if kept is None:
+            kept = self._meet(version, frozen)
+        if kept is None or kept.compiled.plan is None or not kept.compiled.plan.is_small(variables, size):
             return None
-        return compiled.render(variables, locale, small=True)
+        return kept
 
-    def _meet(self, version: tuple[Hashable, ...], frozen: FrozenSet) -> Compiled | None:
-        compiled = Compiled(frozen) if version in self._compiled else None
-        self._compiled[version] = compiled
-        if len(self._compiled) > _KEPT_SETS:
-            self._compiled.popitem(last=False)
-        return compiled
+    def _meet(self, version: tuple[Hashable, ...], frozen: FrozenSet) -> _Kept | None:
+        kept = _Kept(Compiled(frozen)) if self._keen or version in self._kept else None
+        self._kept[version] = kept
+        if len(self._kept) > _KEPT_SETS:
+            self._kept.popitem(last=False)
+        return kept
 
     async def _ask(self, account_id: int, request: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = await self.pool.ask(account_id, request)
         except RenderEnded as error:
-            raise TemplateFault(_ENDED) from error
+            raise RenderInterrupted(_ENDED) from error
         if "fault" in answer:
             fault = answer["fault"]
             raise TemplateFault(Fault(**fault | {"variable": tuple(fault["variable"])}))

@@ -58,11 +58,13 @@ content = Table(
     # The day on which it may be dropped: a day's partition goes at once.
     Column("purge_on", Date, nullable=False),
     Column("head", LargeBinary, nullable=False),
-    Column("body", LargeBinary, nullable=False),  # a zstd frame: see pack_body
+    Column("body", LargeBinary, nullable=False),  # a zstd frame: see pack_body; with a mould: Mould.pack
     # Parts and link spans as offsets into body: finishing splices, it never parses.
     Column("part_map", JSON, nullable=False),
     # mail.tracking.plan_as_json; None: nothing in it can be tracked, or nobody wants it.
     Column("tracking", JSON),
+    # Not None: the mail is made at delivery. Then head is empty and body is a filling of this mould.
+    Column("mould_id", Uuid),
     PrimaryKeyConstraint("account_id", "message_id", "purge_on"),
     postgresql_partition_by="RANGE (purge_on)",
 )
@@ -204,14 +206,16 @@ def unpack_body(stored: bytes) -> bytes:
 
 
 class StoredContent(NamedTuple):
+    account_id: int
     message_id: UUID
     head: bytes
-    body: bytes
+    body: bytes  # of a filling: as it is stored
     tracking: str | None  # JSON text: mail.tracking.plan_as_json
+    mould_id: UUID | None
 
 
 _CONTENT = """
-SELECT c.message_id, c.head, c.body, c.tracking::text
+SELECT c.account_id, c.message_id, c.head, c.body, c.tracking::text, c.mould_id
 FROM unnest($1::int[], $2::uuid[]) AS i(account_id, message_id)
 JOIN content c ON c.account_id = i.account_id AND c.message_id = i.message_id AND c.purge_on = $3
 """
@@ -222,7 +226,7 @@ async def load_content(
 ) -> list[StoredContent]:
     """The contents of messages that are purged on one day; those already purged are left out."""
     rows = await connection.fetch(_CONTENT, account_ids, message_ids, purge_on)
-    return [StoredContent(row[0], row[1], unpack_body(row[2]), row[3]) for row in rows]
+    return [StoredContent(r[0], r[1], r[2], unpack_body(r[3]) if r[5] is None else r[3], r[4], r[5]) for r in rows]
 
 
 @dataclass(frozen=True, slots=True)

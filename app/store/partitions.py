@@ -1,7 +1,7 @@
 """Partitions: made ahead, dropped by age.
 
 History (messages, recipients, attempts, events) lies in weeks of the id's time, and so do the attempts at webhooks, which are kept
-for less; content lies in days of its purge date. A drop is one catalogue change instead of millions of deletes. Names:
+for less; content and its moulds lie in days of their purge date. A drop is one catalogue change instead of millions of deletes. Names:
 <parent>_p<first day>, so that they can be told from tables.
 """
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.ids import floor_of
 
 HISTORY_TABLES = ("messages", "recipients", "attempts", "events")
-CONTENT_TABLE = "content"
+CONTENT_TABLES = ("content", "moulds")
 WEBHOOK_ATTEMPTS_TABLE = "webhook_attempts"
 WEEKS_AHEAD = 4
 _LOCK = 0x70617274
@@ -45,8 +45,7 @@ async def make_partitions(connection: AsyncConnection, today: date, *, content_d
         for parent in (*HISTORY_TABLES, WEBHOOK_ATTEMPTS_TABLE):
             made += await _make(connection, existing, parent, start, _id_bound(start), _id_bound(start + timedelta(weeks=1)))
     for day in range(-1, content_days_ahead + 2):
-        start = today + timedelta(days=day)
-        made += await _make(connection, existing, CONTENT_TABLE, start, start.isoformat(), (start + timedelta(days=1)).isoformat())
+        made += await _make_content_day(connection, existing, today + timedelta(days=day))
     return made
 
 
@@ -54,7 +53,7 @@ async def make_content_days(connection: AsyncConnection, days: Sequence[date]) -
     """The partitions of these purge days, where they are missing."""
     existing = await _lock_and_list(connection)
     for day in days:
-        await _make(connection, existing, CONTENT_TABLE, day, day.isoformat(), (day + timedelta(days=1)).isoformat())
+        await _make_content_day(connection, existing, day)
 
 
 async def drop_partitions(connection: AsyncConnection, today: date, *, history_days: int, webhook_attempt_days: int = 30) -> list[str]:
@@ -68,7 +67,7 @@ async def drop_partitions(connection: AsyncConnection, today: date, *, history_d
         kept_days = webhook_attempt_days if parent == WEBHOOK_ATTEMPTS_TABLE else history_days
         over = (
             start < today - timedelta(days=1)
-            if parent == CONTENT_TABLE
+            if parent in CONTENT_TABLES
             else start + timedelta(weeks=1) <= today - timedelta(days=kept_days)
         )
         if over:
@@ -94,6 +93,11 @@ def split_name(name: str) -> tuple[str, date]:
     if match is None:
         raise ValueError(f"not a partition: {name}")
     return match[1], datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC).date()
+
+
+async def _make_content_day(connection: AsyncConnection, existing: set[str], day: date) -> list[str]:
+    low, high = day.isoformat(), (day + timedelta(days=1)).isoformat()
+    return [name for parent in CONTENT_TABLES for name in await _make(connection, existing, parent, day, low, high)]
 
 
 async def _make(connection: AsyncConnection, existing: set[str], parent: str, start: date, low: str, high: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 Inserted at accept, claimed by setting `owner` (a worker's id; ids are never used twice, so the owner is also the fence),
 deleted at settle or put back with a new `due_at`. Of a ready row `due_at` says since when it is ready: claims walk on from there, so
-whatever makes a row ready (again) or moves it sets it to now. A held row is due at 'infinity'. Two partial indexes: what is ready, by lane
-and account; what waits, by time. Neither names what a claim changes, and pages are half empty: a claimed row stays on its page (HOT), no index
-is written.
+whatever makes a row ready (again) or moves it sets it to now. A held row is due at 'infinity'.
+
+Two partial indexes: what is ready, by lane and account; what waits, by time. Neither names what a claim changes, and pages are half
+empty, so a claimed row stays on its page (HOT) and no index is written.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from app.store.db import HotConnection
 from app.store.messages import pack_body
+from app.store.moulds import Mould
 from app.store.states import RecipientState
 
 
@@ -54,10 +55,21 @@ class NewMessage:
     accepted_facts: str = "{}"  # JSON text: events.record.accepted_facts
     adds: int = 0  # bits of mail.finish
     tracking: str | None = None  # JSON text: mail.tracking.plan_as_json
+    # Rendered at delivery: then `head` is empty, `body` a filling packed against the mould, and the size of the mail an estimate.
+    mould: Mould | None = None
+    about_bytes: int | None = None
+    brings_mould: bool = False  # it is the mould's first, and has the room that the mould takes to answer for
 
     @property
     def size_bytes(self) -> int:
-        return len(self.head) + len(self.body)
+        """Of the mail."""
+        return self.about_bytes if self.about_bytes is not None else self.stored_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it takes while it waits to be written."""
+        mould_bytes = self.mould.stored_bytes if self.mould is not None and self.brings_mould else 0
+        return len(self.head) + len(self.body) + mould_bytes
 
 
 @dataclass(slots=True)
@@ -94,9 +106,10 @@ WITH input AS (
            send_at, expires_at, purge_on, size_bytes, adds
     FROM fresh
 ), written_content AS (
-    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map, tracking)
-    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json, c.tracking::json
-    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[], $27::text[]) AS c(id, head, body, part_map, tracking)
+    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map, tracking, mould_id)
+    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json, c.tracking::json, c.mould_id
+    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[], $27::text[], $28::uuid[])
+         AS c(id, head, body, part_map, tracking, mould_id)
     JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
     SELECT f.account_id, r.id, r.address, r.kind, f.class, f.size_bytes, f.send_at, s.reason, coalesce(d.site_id, 0) AS site_id,
@@ -150,7 +163,7 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.idempotency_key for m in group],
         [m.body_hash for m in group],
         [m.head for m in group],
-        [pack_body(m.body) for m in group],
+        [pack_body(m.body) if m.mould is None else m.body for m in group],
         [m.part_map for m in group],
         [message_id for message_id, _ in recipients],
         [r.id for _, r in recipients],
@@ -160,5 +173,6 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.accepted_facts for m in group],
         [m.adds for m in group],
         [m.tracking for m in group],
+        [m.mould.id if m.mould is not None else None for m in group],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]

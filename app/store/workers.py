@@ -9,6 +9,7 @@ from sqlalchemy import Boolean, Column, DateTime, Integer, Table, Text, func
 from sqlalchemy.dialects.postgresql import JSON
 
 from app.store.db import HotConnection, metadata
+from app.store.revision import newest_revision
 
 workers = Table(
     "workers",
@@ -19,6 +20,7 @@ workers = Table(
     Column("lease_until", DateTime(timezone=True), nullable=False),
     Column("stopping", Boolean, nullable=False, server_default="false"),
     Column("figures", JSON, nullable=False, server_default="{}"),
+    Column("release", Text),  # the newest revision of the schema that it knows; None: older than that column
 )
 
 
@@ -31,9 +33,19 @@ class LiveWorker:
 async def register_worker(connection: HotConnection, name: str, lease_seconds: float) -> int:
     """A new worker id, with a lease on the database's clock."""
     worker_id: int = await connection.fetchval(
-        "INSERT INTO workers (name, lease_until) VALUES ($1, now() + make_interval(secs => $2)) RETURNING id", name, lease_seconds
+        "INSERT INTO workers (name, lease_until, release) VALUES ($1, now() + make_interval(secs => $2), $3) RETURNING id",
+        name,
+        lease_seconds,
+        newest_revision(),
     )
     return worker_id
+
+
+async def all_know(connection: HotConnection, revision: str) -> bool:
+    """Whether every live worker is of a release that knows this revision of the schema: what older ones cannot read is not written."""
+    query = "SELECT NOT EXISTS (SELECT FROM workers WHERE lease_until > now() AND coalesce(release, '') < $1)"
+    know: bool = await connection.fetchval(query, revision)
+    return know
 
 
 async def renew_lease(connection: HotConnection, worker_id: int, lease_seconds: float, stopping: bool, figures: str) -> bool:

@@ -108,7 +108,7 @@ async def test_what_is_accepted_is_exactly_what_was_meant(shop: Any, house: Any)
     message_id = parse_public_id("msg", accepted["id"])
     async with house.database.hot() as connection:
         purge_on = await connection.fetchval("SELECT purge_on FROM messages WHERE id = $1", message_id)
-        ((_, head, body, _tracking),) = await load_content(connection, [shop.account_id], [message_id], purge_on)
+        ((_, _, head, body, *_),) = await load_content(connection, [shop.account_id], [message_id], purge_on)
     read = email.message_from_bytes(head + b"\r\n" + body, policy=email.policy.SMTP)
     names = ["From", "To", "Cc", "Subject", "Date", "Message-ID", "X-Order", "List-Unsubscribe", "MIME-Version", "Content-Type"]
     assert read.keys() == [*names, "Feedback-ID"]

@@ -25,7 +25,7 @@ async def test_every_table_gets_its_rows(database: Database) -> None:
         assert await connection.fetchval("SELECT count(*) FROM queue WHERE ready AND owner IS NULL AND due_at <= now()") == 2
         assert await connection.fetchval("SELECT subject FROM messages WHERE account_id = 1 AND id = $1", message.id) == "Your order"
         content = await store.messages.load_content(connection, [1], [message.id], message.purge_on)
-        assert content == [(message.id, message.head, message.body, None)]
+        assert content == [(1, message.id, message.head, message.body, None, None)]
         loaded = await store.messages.load_deliverables(connection, [1, 1], [r.id for r in message.recipients])
         assert {d.address for d in loaded} == {"one@x.test", "two@y.test"}
 
