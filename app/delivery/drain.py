@@ -36,6 +36,7 @@ from app.jobs import Wakes
 from app.keyring import Keyring
 from app.mail.tracking import CutBody
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
+from app.store.states import RecipientState
 
 _PROMOTED_AT_ONCE = 1000
 # Contents above this are loaded when their conversation begins.
@@ -172,15 +173,19 @@ class Drain:
     # --- claimed rows become jobs
 
     async def _take(self, connection: store.db.HotConnection, owner: int, rows: list[Claimed]) -> None:
-        """Load what was claimed and offer it for delivery; what cannot be loaded has failed."""
-        found = await store.messages.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
+        """Load what was claimed and offer it for delivery, but for what was suppressed since; what cannot be loaded has failed."""
+        found = await store.deliverables.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
         deliverables = {d.recipient_id: d for d in found}
-        await self._load_contents(connection, rows, {r.recipient_id: d.purge_on for r in rows if (d := deliverables.get(r.recipient_id))})
+        await self._load_contents(connection, rows, {d.recipient_id: d.purge_on for d in found if d.suppressed_for is None})
         lost: list[UUID] = []
         for row in sorted(rows, key=lambda r: r.due_at):
             deliverable = deliverables.get(row.recipient_id)
             if deliverable is None:
                 lost.append(row.recipient_id)
+                continue
+            if deliverable.suppressed_for is not None:
+                job = Job(owner, row, deliverable, None, None)
+                self._deliveries.turn_away(job, RecipientState.SUPPRESSED, deliverable.suppressed_for)
                 continue
             head, body, cut = self._shared.get(store.ids.message_of(row.recipient_id), (None, None, None))
             self._deliveries.offer(Job(owner, row, deliverable, head, body, cut))

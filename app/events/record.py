@@ -27,7 +27,7 @@ class EventType(StrEnum):
     DEFERRED = "message.deferred"  # not now; the next attempt has its time
     BOUNCED = "message.bounced"  # refused for good in the dialogue
     EXPIRED = "message.expired"  # given up by age
-    SUPPRESSED = "message.suppressed"  # not tried: the address is on the suppression list
+    SUPPRESSED = "message.suppressed"  # not tried, or not again: the address is on the suppression list
     CANCELLED = "message.cancelled"  # withdrawn by its account before it was tried
     FAILED = "message.failed"  # could not be rendered or built
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
@@ -47,6 +47,7 @@ EVENT_OF = {
     RecipientState.BOUNCED: EventType.BOUNCED,
     RecipientState.EXPIRED: EventType.EXPIRED,
     RecipientState.FAILED: EventType.FAILED,
+    RecipientState.SUPPRESSED: EventType.SUPPRESSED,
     RecipientState.HELD: EventType.HELD,
 }
 
