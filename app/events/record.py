@@ -3,7 +3,8 @@
 An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint). It is written in
 the transaction that made it true, and its consequences with it: an address that a receiver called dead is suppressed in the same
 breath. The two statements that every message passes, accept and settle, carry their events themselves, in the words and under the
-names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here.
+names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here. Only an
+erasure changes what was written (store.erasure).
 """
 
 from __future__ import annotations
