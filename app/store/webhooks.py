@@ -253,9 +253,11 @@ async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint
 
 
 async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
-    """(id, account_id, secret) of all endpoints of all accounts."""
-    shown: list[Any] = [webhook_endpoints.c.id, webhook_endpoints.c.account_id, webhook_endpoints.c.secret]
-    return (await connection.execute(select(*shown).order_by(webhook_endpoints.c.id))).all()
+    """(id, account_id, secret) of all endpoints of all accounts; two of an endpoint while the secret before signs too."""
+    columns = webhook_endpoints.c
+    old = select(columns.id, columns.account_id, columns.old_secret).where(columns.old_secret_until > func.now())
+    both = select(columns.id, columns.account_id, columns.secret).union_all(old)
+    return (await connection.execute(both.order_by("id"))).all()
 
 
 async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
