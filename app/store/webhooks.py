@@ -255,9 +255,10 @@ async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint
 async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
     """(id, account_id, secret) of all endpoints of all accounts; two of an endpoint while the secret before signs too."""
     columns = webhook_endpoints.c
-    old = select(columns.id, columns.account_id, columns.old_secret).where(columns.old_secret_until > func.now())
-    both = select(columns.id, columns.account_id, columns.secret).union_all(old)
-    return (await connection.execute(both.order_by("id"))).all()
+    first: list[Any] = [columns.id, columns.account_id, columns.secret]
+    second: list[Any] = [columns.id, columns.account_id, columns.old_secret]
+    both: Any = select(*first).union_all(select(*second).where(columns.old_secret_until > func.now())).order_by("id")
+    return (await connection.execute(both)).all()
 
 
 async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
