@@ -50,6 +50,14 @@ class Erased:
     in_hand: int = 0
 
 
+def read_key(email: str) -> str:
+    """The suppression key of an address: all its spellings are one person. InvalidRequest when it is none."""
+    try:
+        return suppression_key(parse_mailbox(email))
+    except ValueError as error:
+        raise InvalidRequest(str(error), errors=[FieldError("#/email", "invalid_address", str(error))]) from error
+
+
 async def erase(
     database: store.db.Database, account_id: int, email: str, *, progress: Progress = lambda _rows: None, looks: int = _LOOKS
 ) -> Erased:
@@ -57,10 +65,7 @@ async def erase(
 
     `looks`: how often it is looked again at what workers have in hand.
     """
-    try:
-        key = suppression_key(parse_mailbox(email))
-    except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError("#/email", "invalid_address", str(error))]) from error
+    key = read_key(email)
     done = Erased()
     in_hand: list[UUID] = []
     end: UUID | None = UUID(int=0)

@@ -143,6 +143,21 @@ async def test_what_a_worker_has_in_hand_is_waited_for(house: House) -> None:
     assert await found_in(house, "ada@x.test") == {}
 
 
+async def test_an_account_s_order_is_carried_out_by_a_worker(house: House) -> None:
+    sent = await house.send(ADA)
+    await house.until_states(sent["id"], "delivered")
+    ordered = await house.api.post("/v1/erasures", json={"email": ADA})
+    assert ordered.status_code == 202, ordered.text
+
+    async def look() -> dict[str, Any]:
+        found: dict[str, Any] = (await house.api.get(f"/v1/erasures/{ordered.json()['id']}")).json()
+        return found
+
+    done = await until(look, lambda now: now["state"] == "done")
+    assert done["erased"]["recipients"] == 1
+    assert await found_in(house, "ada@x.test") == {}
+
+
 async def test_a_mailbox_in_utf_8(house: House) -> None:
     await stop_workers(house)
     await house.send(["\u00c9va@x.test", "zo\u00e9@x.test", "eva@x.test"], subject="To \u00e9va@x.test")
