@@ -6,11 +6,16 @@ instance: whoever needs a setting is given it. Units stand in the names.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
+# Nothing but what mail.tracking can put before a path: a test holds the two together.
+_BASE_URL = re.compile(rf"https?://{_LABEL}(?:\.{_LABEL})*\.?(?::([0-9]{{1,5}}))?(?:/[A-Za-z0-9._~\-]+)*")
 
 
 class Settings(BaseSettings):
@@ -26,7 +31,10 @@ class Settings(BaseSettings):
     keyring_path: Path = Field(
         Path("data/keyring.json"), description="The file of secret keys. Losing it means new DKIM keys, API keys and webhook secrets."
     )
-    public_url: str = Field("http://localhost:8025", description="Where recipients and clients reach this server from outside.")
+    public_url: str = Field(
+        "http://localhost:8025",
+        description="Where recipients and clients reach this server from outside: `https://host`, perhaps with port and path.",
+    )
 
     # --- HTTP door
     api_host: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
@@ -103,6 +111,19 @@ class Settings(BaseSettings):
     inbox_directory: Path = Field(Path("data/inbox"), description="Local inbox: the directory of the messages it keeps.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_addresses: bool = Field(False, description="Write mail addresses into logs unredacted.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        """It stands at the beginning of links in mail: what could not be one must not wait for the first mail to be found."""
+        url = value.strip().rstrip("/")
+        found = _BASE_URL.fullmatch(url)
+        if found is None or not 0 < int(found[1] or 443) < 65536:
+            raise ValueError(
+                f"{value!r} is no base URL: it must be like https://relay.example.com or http://host:8025/path, in plain ASCII"
+                " (an international name as xn--…), without user, query or fragment."
+            )
+        return url
 
     @field_validator("dns_servers", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The worker process: an arq worker for wakes and crons, and the resident drain beside it.
+"""The worker process: an arq worker for wakes and crons, and the resident drain beside it, with the loops that post and erase.
 
 arq hosts, PostgreSQL decides. arq's worker ends when Valkey goes: it is started again with back-off while the drain goes on polling.
 Crons only wake chores; each chore's last run is kept in PostgreSQL, and one that nobody woke is made up for.
@@ -27,6 +27,7 @@ from app.delivery.drain import Drain
 from app.delivery.lease import Lease
 from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
+from app.feedback.erasure_orders import keep_erasing
 from app.heap import freeze_heap
 from app.jobs import Wakes
 from app.keyring import Keyring
@@ -34,6 +35,7 @@ from app.rendering import Renderer
 from app.resolver import Resolver
 
 _OPEN_FILES = 4096
+_POLLS_PER_LOOK = 10  # for orders to erase somebody: they may wait for some seconds
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
 
@@ -179,6 +181,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
         asyncio.create_task(_watch_chores(database, settings), name="chores"),
+        asyncio.create_task(keep_erasing(database, settings.poll_seconds * _POLLS_PER_LOOK), name="erasing"),
     ]
     freeze_heap()
     stopping = asyncio.create_task(stop.wait())

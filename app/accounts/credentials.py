@@ -42,6 +42,7 @@ SCOPES = {
     "streams:write": "make, change and archive streams",
     "suppressions:read": "read and export suppressions",
     "suppressions:write": "add, import and lift suppressions",
+    "erasures:write": "have persons erased, and see how far that is",
     "webhooks:read": "read webhook endpoints",
     "webhooks:write": "create, change and delete webhook endpoints",
     "templates:read": "read and preview templates",

@@ -47,6 +47,7 @@ _TAGS = [
     {"name": "webhooks", "description": "Events posted to you."},
     {"name": "streams", "description": "The account's kinds of mail."},
     {"name": "suppressions", "description": "Addresses that are not sent to, and why."},
+    {"name": "erasures", "description": "Persons who asked to be forgotten."},
     {"name": "templates", "description": "Mail that is written once and filled for every message."},
     {"name": "domains", "description": "The domains the account may send from."},
     {"name": "keys", "description": "API keys."},

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from app.api import (
     domains,
+    erasures,
     events,
     keys,
     message_body,
@@ -46,6 +47,7 @@ _BODIES = (
     keys.KeyBody,
     *streams.BODIES,
     *suppressions.BODIES,
+    *erasures.BODIES,
     *domains.BODIES,
     *webhooks.BODIES,
     *webhook_actions.BODIES,
@@ -69,6 +71,7 @@ def mount(app: FastAPI) -> None:
         webhooks,
         webhook_actions,
         webhook_attempts,
+        erasures,
         domains,
         keys,
     ):

@@ -207,7 +207,7 @@ _dispatch("chaos", "Kill things under load and count. Arguments go to tests/chao
 _dispatch("evaluate", "Judge our reading of mail by labelled samples. Arguments go to tests/evaluate (try --help).")
 
 
-_OPERATOR_COMMANDS = ("accounts", "doctor", "held")
+_OPERATOR_COMMANDS = ("accounts", "doctor", "erase", "held")
 
 
 def _mount_operator_commands() -> None:

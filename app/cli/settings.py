@@ -22,5 +22,8 @@ def read_settings() -> Settings:
     try:
         return Settings(_secrets_dir=named)
     except ValidationError as error:
-        lines = [f"STAFFETTA_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}" for fault in error.errors()]
+        lines = [
+            f"STAFFETTA_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
         sys.exit("\n".join(f"staffetta: {line}" for line in lines))

@@ -27,11 +27,10 @@ from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
 from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, make_outgoing
 from app.delivery.restraint import Restraint
-from app.delivery.retry import Outcome
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
 from app.delivery.transport import Connection, Conversation, Hop, Phase
-from app.delivery.verdicts import Chance, conversation_of, judged, put_off, verdict_of
+from app.delivery.verdicts import Chance, conversation_of, judged, put_off, untried
 from app.errors import InvalidMessage, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of
@@ -117,6 +116,11 @@ class Deliveries:
         self.unsettled_bytes += self._held[job.held]
         self._start(site)
 
+    def turn_away(self, job: Job, state: RecipientState, reason: str) -> None:
+        """Take a claimed job in that is not to be tried at all."""
+        self._held[job.held] = 0
+        self._settler.put(untried(job, state, reason))
+
     def settled(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             self._let_go((verdict.settlement.owner, verdict.settlement.recipient_id))
@@ -131,15 +135,14 @@ class Deliveries:
     def _let_go(self, held: tuple[int, UUID]) -> None:
         self.unsettled_bytes -= self._held.pop(held, 0)
 
-    async def finish_within(self, seconds: float) -> bool:
-        """Wait for the conversations under way; whether all of them ended."""
+    async def finish_within(self, seconds: float) -> None:
+        """Wait for the conversations under way, and end those that last longer."""
         if not self._tasks:
-            return True
+            return
         _, pending = await asyncio.wait(self._tasks, timeout=seconds)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        return not pending
 
     # --- who runs when
 
@@ -205,8 +208,7 @@ class Deliveries:
             self._sites.pop(site.id, None)
         while self._waiting and self.conversing < self._settings.worker_connections:
             site_id, _ = self._waiting.popitem(last=False)
-            waiting = self._sites.get(site_id)
-            if waiting is not None and waiting.buffered:
+            if (waiting := self._sites.get(site_id)) is not None:
                 self._start(waiting)
 
     # --- one recipient
@@ -216,7 +218,7 @@ class Deliveries:
             verdict = await self._deliver(job, site, flow)
         except (NotFound, InvalidMessage) as error:
             words = error.message if isinstance(error, NotFound) else f"the mail could not be made: {error.message}"
-            verdict = verdict_of(job, Outcome(RecipientState.FAILED, None, None, words), None)
+            verdict = untried(job, RecipientState.FAILED, words)
         except NotNow as not_now:
             verdict = self._put_off(job, not_now.reason, not_now.seconds)
         except Unavailable:  # the database is away: not the recipient's fault, nothing was tried
@@ -251,12 +253,12 @@ class Deliveries:
         deliverable = job.deliverable
         now = datetime.now(UTC)
         if deliverable.expires_at <= now:
-            return verdict_of(job, Outcome(RecipientState.EXPIRED, None, None, "expired before an attempt"), None)
+            return untried(job, RecipientState.EXPIRED, "expired before an attempt")
         route = await self._router.resolve(domain_of(deliverable.address))
         if isinstance(route, RouteFailure):
             return self._judged(job, conversation_of(route, now), phase=None)
         if not job.is_loaded and not await self._contents.load(job):
-            return verdict_of(job, Outcome(RecipientState.FAILED, None, None, "the content is no longer kept"), None)
+            return untried(job, RecipientState.FAILED, "the content is no longer kept")
         await self._filler.fill(job)
         signing = await self._domains.signing(deliverable.domain_id)
         return make_outgoing(job, route.hops, signing, self._marks)

@@ -35,6 +35,7 @@ from app.delivery.settle import Settler, Verdict
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
+from app.store.states import RecipientState
 
 _PROMOTED_AT_ONCE = 1000
 _WIDEN_AFTER_SECONDS = 0.5
@@ -169,15 +170,18 @@ class Drain:
     # --- claimed rows become jobs
 
     async def _take(self, connection: store.db.HotConnection, owner: int, rows: list[Claimed]) -> None:
-        """Load what was claimed and offer it for delivery; what cannot be loaded has failed."""
-        found = await store.messages.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
+        """Load what was claimed and offer it for delivery, but for what was suppressed since; what cannot be loaded has failed."""
+        found = await store.deliverables.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
         deliverables = {d.recipient_id: d for d in found}
-        await self._contents.load_small(connection, rows, {d.recipient_id: d.purge_on for d in found})
+        await self._contents.load_small(connection, rows, {d.recipient_id: d.purge_on for d in found if d.suppressed_for is None})
         lost: list[UUID] = []
         for row in sorted(rows, key=lambda r: r.due_at):
             deliverable = deliverables.get(row.recipient_id)
             if deliverable is None:
                 lost.append(row.recipient_id)
+                continue
+            if deliverable.suppressed_for is not None:
+                self._deliveries.turn_away(Job(owner, row, deliverable, None, None), RecipientState.SUPPRESSED, deliverable.suppressed_for)
                 continue
             loaded = self._contents.of(store.ids.message_of(row.recipient_id))
             self._deliveries.offer(Job(owner, row, deliverable, *loaded))

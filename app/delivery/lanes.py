@@ -16,7 +16,7 @@ from uuid import UUID
 from app.delivery.pacing import Pace, Silence
 from app.delivery.providers import Provider
 from app.mail.tracking import CutBody
-from app.store.messages import Deliverable
+from app.store.deliverables import Deliverable
 from app.store.moulds import Mould
 from app.store.queue import Claimed
 

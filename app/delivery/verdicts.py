@@ -46,6 +46,11 @@ def judged(job: Job, conversation: Conversation, chance: Chance, *, phase: str |
     return verdict_of(job, outcome, conversation)
 
 
+def untried(job: Job, state: RecipientState, reason: str) -> Verdict:
+    """A final word on a job without an attempt."""
+    return verdict_of(job, Outcome(state, None, None, reason), None)
+
+
 def put_off(job: Job, reason: str, chance: Chance, *, seconds: float) -> Verdict:
     """A job that is not tried now, nor for so many seconds."""
     accepted_at = datetime.fromtimestamp(milliseconds_of(job.claimed.recipient_id) / 1000, UTC)

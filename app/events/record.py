@@ -3,7 +3,8 @@
 An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint). It is written in
 the transaction that made it true, and its consequences with it: an address that a receiver called dead is suppressed in the same
 breath. The two statements that every message passes, accept and settle, carry their events themselves, in the words and under the
-names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here.
+names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here. Only an
+erasure changes what was written (store.erasure).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class EventType(StrEnum):
     DEFERRED = "message.deferred"  # not now; the next attempt has its time
     BOUNCED = "message.bounced"  # refused for good in the dialogue
     EXPIRED = "message.expired"  # given up by age
-    SUPPRESSED = "message.suppressed"  # not tried: the address is on the suppression list
+    SUPPRESSED = "message.suppressed"  # not tried, or not again: the address is on the suppression list
     CANCELLED = "message.cancelled"  # withdrawn by its account before it was tried
     FAILED = "message.failed"  # could not be rendered or built
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
@@ -47,6 +48,7 @@ EVENT_OF = {
     RecipientState.BOUNCED: EventType.BOUNCED,
     RecipientState.EXPIRED: EventType.EXPIRED,
     RecipientState.FAILED: EventType.FAILED,
+    RecipientState.SUPPRESSED: EventType.SUPPRESSED,
     RecipientState.HELD: EventType.HELD,
 }
 

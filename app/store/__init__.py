@@ -3,16 +3,19 @@
 Values that are made for every message are plain dataclasses with slots: a frozen one costs three times as much to make. Nobody
 changes them.
 
-Nothing here decides, commits or knows a protocol. The two statements that touch every table of a message at once
-(accept, settle) have a file of their own.
+Nothing here decides, commits or knows a protocol. The statements that touch several tables of a message at once
+(accept, load, settle) have a file of their own.
 """
 
 from app.store import (
     accounts,
     chores,
     db,
+    deliverables,
     domains,
     eras,
+    erasure,
+    erasure_orders,
     events,
     ground,
     held,
@@ -42,8 +45,11 @@ __all__ = [
     "accounts",
     "chores",
     "db",
+    "deliverables",
     "domains",
     "eras",
+    "erasure",
+    "erasure_orders",
     "events",
     "ground",
     "held",

@@ -1,4 +1,4 @@
-"""Recipients as they come back: by the id that stands in a token."""
+"""Recipients as they come back: by the id that stands in a token. Who was erased does not come back (store.erasure)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.store.db import HotConnection
+from app.store.erasure import ERASED
 
 # A recipient's count of events is a smallint. Whoever holds a token could go on for ever: what would pass this is not counted.
 _MOST_EVENTS = 30_000
@@ -18,7 +19,7 @@ async def find_address(connection: HotConnection, account_id: int, recipient_id:
     """By primary key."""
     query = "SELECT address FROM recipients WHERE account_id = $1 AND id = $2"
     address: str | None = await connection.fetchval(query, account_id, recipient_id)
-    return address
+    return address if address != ERASED else None
 
 
 async def number_event(connection: HotConnection, account_id: int, recipient_id: UUID) -> int | None:
@@ -59,7 +60,7 @@ WITH i AS MATERIALIZED (
 ), before AS MATERIALIZED (
     SELECT r.account_id, r.id, r.address, r.events, r.opened_at, r.clicked_at
     FROM recipients r JOIN i ON r.account_id = i.account_id AND r.id = i.id
-    WHERE r.id BETWEEN $6 AND $7 AND r.events < $8
+    WHERE r.id BETWEEN $6 AND $7 AND r.events < $8 AND r.address <> $9
     ORDER BY r.account_id, r.id FOR UPDATE OF r
 )
 UPDATE recipients r
@@ -88,6 +89,7 @@ async def mark_engagements(connection: HotConnection, rows: Sequence[Engagement]
         min(recipient_id for _, recipient_id in keys),
         max(recipient_id for _, recipient_id in keys),
         _MOST_EVENTS,
+        ERASED,
     )
     there = {(row[0], row[1]): row for row in found}
     numbered: list[Numbered | None] = []

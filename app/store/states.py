@@ -7,7 +7,7 @@
         │           │          ├──────▶ failed
         │           ▼ ▲        ▼
         │           held ◀─────┘
-        └──▶ suppressed, cancelled  (from any state before claimed)
+        └──▶ suppressed, cancelled  (from any state before claimed; suppressed also from claimed, while nothing was tried)
 
 Everything that decides a fate goes by TRANSITIONS; the tests check every fate that the house writes against it.
 `claimed` lives in the queue table alone: the wide row is written when a recipient is accepted and when it is settled.
@@ -28,7 +28,7 @@ class RecipientState(StrEnum):
     DELIVERED = "delivered"  # the next hop said 250; not "in the inbox"
     BOUNCED = "bounced"  # refused for good in the dialogue
     EXPIRED = "expired"  # given up by age
-    SUPPRESSED = "suppressed"  # never tried: the address is on the suppression list
+    SUPPRESSED = "suppressed"  # not tried, or not again: the address is on the suppression list
     CANCELLED = "cancelled"  # withdrawn by its account before it was claimed
     FAILED = "failed"  # could not be rendered or built
     BOUNCED_LATE = "bounced_late"  # delivered, then reported back by a DSN
@@ -41,7 +41,7 @@ TRANSITIONS: dict[RecipientState, frozenset[RecipientState]] = {
     _S.READY: frozenset({_S.CLAIMED, _S.HELD, _S.SUPPRESSED, _S.CANCELLED}),
     _S.DEFERRED: frozenset({_S.READY, _S.HELD, _S.SUPPRESSED, _S.CANCELLED}),
     _S.HELD: frozenset({_S.READY, _S.SUPPRESSED, _S.CANCELLED}),
-    _S.CLAIMED: frozenset({_S.DELIVERED, _S.BOUNCED, _S.DEFERRED, _S.EXPIRED, _S.FAILED, _S.HELD, _S.READY}),
+    _S.CLAIMED: frozenset({_S.DELIVERED, _S.BOUNCED, _S.DEFERRED, _S.EXPIRED, _S.FAILED, _S.SUPPRESSED, _S.HELD, _S.READY}),
     _S.DELIVERED: frozenset({_S.BOUNCED_LATE}),
     _S.BOUNCED: frozenset(),
     _S.EXPIRED: frozenset(),

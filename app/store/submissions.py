@@ -19,6 +19,7 @@ from app.store.db import HotConnection
 from app.store.messages import pack_body
 from app.store.moulds import Mould
 from app.store.states import RecipientState
+from app.store.suppressions import reason_for
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class WrittenRecipient:
 
 
 # The keys are inserted in sorted order: two groups with the same keys in opposite orders would deadlock.
-_WRITE = """
+_WRITE = f"""
 WITH input AS (
     SELECT * FROM unnest(
         $1::int[], $2::uuid[], $3::text[], $4::smallint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
@@ -117,10 +118,7 @@ WITH input AS (
     FROM unnest($20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::text[]) AS r(message_id, id, address, suppression_key, kind)
     JOIN fresh f ON f.id = r.message_id
     LEFT JOIN domain_sites d ON d.domain = split_part(r.address, '@', -1)
-    LEFT JOIN LATERAL (
-        SELECT reason FROM suppressions
-        WHERE account_id = f.account_id AND address = r.suppression_key AND stream IN ('*', f.stream) LIMIT 1
-    ) s ON true
+    LEFT JOIN LATERAL ({reason_for("f.account_id", "r.suppression_key", "f.stream")}) s ON true
 ), written_recipients AS (
     INSERT INTO recipients (account_id, id, address, kind, state, reason, events, next_attempt_at, settled_at)
     SELECT account_id, id, address, kind, state, reason, (state = 'suppressed')::int, send_at,
@@ -138,7 +136,7 @@ WITH input AS (
     FROM placed WHERE state = 'suppressed'
 )
 SELECT id, account_id, state, reason, site_id, class FROM placed
-"""
+"""  # noqa: S608  (the rule of suppressions)
 
 
 async def write_submissions(connection: HotConnection, group: Sequence[NewMessage]) -> list[WrittenRecipient]:

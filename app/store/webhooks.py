@@ -253,9 +253,12 @@ async def delete_endpoint(connection: AsyncConnection, account_id: int, endpoint
 
 
 async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
-    """(id, account_id, secret) of all endpoints of all accounts."""
-    shown: list[Any] = [webhook_endpoints.c.id, webhook_endpoints.c.account_id, webhook_endpoints.c.secret]
-    return (await connection.execute(select(*shown).order_by(webhook_endpoints.c.id))).all()
+    """(id, account_id, secret) of all endpoints of all accounts; two of an endpoint while the secret before signs too."""
+    columns = webhook_endpoints.c
+    first: list[Any] = [columns.id, columns.account_id, columns.secret]
+    second: list[Any] = [columns.id, columns.account_id, columns.old_secret]
+    both: Any = select(*first).union_all(select(*second).where(columns.old_secret_until > func.now())).order_by("id")
+    return (await connection.execute(both)).all()
 
 
 async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:

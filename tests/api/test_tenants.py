@@ -88,6 +88,8 @@ ROUTES = {
     ("POST", "/v1/templates/x/versions"): "templates:write",
     ("POST", "/v1/templates/x/publish"): "templates:write",
     ("DELETE", "/v1/templates/x"): "templates:write",
+    ("POST", "/v1/erasures"): "erasures:write",
+    ("GET", "/v1/erasures/x"): "erasures:write",
     ("GET", "/v1/keys"): "keys:read",
     ("POST", "/v1/keys"): "keys:write",
     ("DELETE", "/v1/keys/x"): "keys:write",

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 from app import store
 from app.delivery.lanes import BULK, TRANSACTIONAL, FairBuffer, Job, Site
-from app.store.messages import Deliverable
+from app.store.deliverables import Deliverable
 from app.store.queue import Claimed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

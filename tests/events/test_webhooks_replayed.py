@@ -30,7 +30,7 @@ def _id(text: str) -> UUID:
 async def _past(house: House, told: Told) -> None:
     """What happened so far was told."""
     await house.row(
-        "UPDATE webhook_endpoints SET cursor_xid = pg_snapshot_xmin(pg_current_snapshot()), cursor_id = $2 WHERE id = $1 RETURNING id",
+        "UPDATE webhook_endpoints SET cursor_xid = feed_horizon(), cursor_id = $2 WHERE id = $1 RETURNING id",
         told.endpoint_id,
         UUID(int=0),
     )

@@ -26,7 +26,7 @@ async def test_every_table_gets_its_rows(database: Database) -> None:
         assert await connection.fetchval("SELECT subject FROM messages WHERE account_id = 1 AND id = $1", message.id) == "Your order"
         content = await store.messages.load_content(connection, [1], [message.id], message.purge_on)
         assert content == [(1, message.id, message.head, message.body, None, None)]
-        loaded = await store.messages.load_deliverables(connection, [1, 1], [r.id for r in message.recipients])
+        loaded = await store.deliverables.load_deliverables(connection, [1, 1], [r.id for r in message.recipients])
         assert {d.address for d in loaded} == {"one@x.test", "two@y.test"}
 
 
@@ -36,7 +36,7 @@ async def test_recipients_far_apart_are_loaded_without_reading_those_between(dat
     async with database.hot() as connection, connection.transaction():
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         read_before = await connection.fetchval(_TUPLES_READ)
-        loaded = await store.messages.load_deliverables(connection, [1] * len(wanted), wanted)
+        loaded = await store.deliverables.load_deliverables(connection, [1] * len(wanted), wanted)
         read = await connection.fetchval(_TUPLES_READ) - read_before
     assert {found.recipient_id for found in loaded} == set(wanted)
     assert read <= 4 * len(wanted)

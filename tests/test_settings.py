@@ -1,0 +1,81 @@
+"""Settings that cannot be are refused when a program starts, in one line that says what they must be like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.accounts.tracking_hosts import check_host
+from app.cli.settings import read_settings
+from app.config import Settings
+from app.mail.tracking import _checked
+
+GOOD = [
+    "http://localhost:8025",
+    "https://relay.example.com",
+    "https://relay.example.com.",
+    "http://127.0.0.1:1",
+    "https://xn--bcher-kva.example/mail/relay",
+    "https://a-b.example:65535/x_y~z.1-2",
+    "https://a--b.example",
+]
+BAD = [
+    "",
+    "relay.example.com",
+    "ftp://relay.example.com",
+    "https://",
+    "https:///path",
+    "https://b\u00fccher.example",
+    "https://my_relay.example",
+    "https://relay..example.com",
+    "https://-relay.example.com",
+    "https://relay.example.com:0",
+    "https://relay.example.com:65536",
+    "https://relay.example.com:",
+    "https://user@relay.example.com",
+    "https://relay.example.com/?a=1",
+    "https://relay.example.com#a",
+    "https://relay.example.com//a",
+    "https://relay.example.com/a b",
+    "https://[::1]:8025",
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_a_base_url_is_taken_and_can_stand_in_links(url: str) -> None:
+    for given in (url, f"{url}/", f" {url}/ "):
+        assert Settings(public_url=given).public_url == url
+    assert _checked(url) == url.encode()
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_what_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="no base URL"):
+        Settings(public_url=url)
+
+
+def test_it_is_one_line_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STAFFETTA_PUBLIC_URL", "relay.example.com")
+    with pytest.raises(SystemExit) as ended:
+        read_settings()
+    words = str(ended.value)
+    assert words.startswith("staffetta: STAFFETTA_PUBLIC_URL: 'relay.example.com' is no base URL: it must be like https://")
+    assert "\n" not in words
+
+
+@pytest.mark.parametrize("host", ["click.shop.example", "Click.shop.example.", "b\u00fccher.shop.example", "a-1.b.shop.example"])
+def test_a_tracking_host_that_is_taken_can_stand_in_links(host: str) -> None:
+    kept = check_host("shop.example", host)
+    assert Settings(public_url=f"https://{kept}").public_url == f"https://{kept}"
+    assert _checked(f"https://{kept}") == f"https://{kept}".encode()
+
+
+@pytest.mark.parametrize(
+    "host", ["https://click.shop.example", "click.shop.example/x", "click.shop.example:80", "a_b.shop.example", "click..shop.example"]
+)
+def test_a_tracking_host_that_cannot_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match=r"host name|below the domain"):
+        check_host("shop.example", host)
