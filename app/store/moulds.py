@@ -2,7 +2,8 @@
 
 A message that is rendered at delivery has no body in `content`. Its row names a mould (the fixed version, the locale, the files) and
 holds a *filling*: the header block as it was told when the message was accepted, and the variables. Fillings of one mould are much
-alike, so each is compressed with the bones of the first of them, the mould's sample, as the dictionary. A mould goes with the content of its day, because it is chosen anew for each day.
+alike, so each is compressed with the bones of the first of them, the mould's sample, as the dictionary. A mould goes with the content of
+its day, because it is chosen anew for each day.
 
 Whoever may read a filling has the mould's account in his question, as everywhere.
 """
@@ -94,7 +95,7 @@ def sample_of(head: bytes, variables: bytes) -> bytes:
 
     A sample serves other people's mail, so it must have nothing that is to be erased with the person of the first.
     """
-    names = [line.partition(b":")[0] + b": " for line in head.split(b"\r\n") if not line.startswith((b" ", b"\t"))]
+    names = [line.partition(b":")[0] + b": " for line in head.split(b"\r\n") if line and line[0] not in b" \t"]
     return (b"\r\n".join(names) + b"\r\n" + orjson.dumps(_without_values(orjson.loads(variables))))[:LONGEST_SAMPLE]
 
 

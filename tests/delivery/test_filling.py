@@ -18,7 +18,7 @@ from app.errors import InvalidMessage
 from app.mail.compose import Attachment
 from app.mail.finish import CLICKS, OPENS
 from app.mail.template import FrozenSet, Rendered
-from app.store.messages import Deliverable
+from app.store.deliverables import Deliverable
 from app.store.moulds import Mould, pack_files, sample_of, unpack_files
 from app.store.queue import Claimed
 
@@ -106,7 +106,15 @@ def test_a_filling_is_small_beside_its_sample_and_comes_back_as_it_was() -> None
     variables = b'{"name":"Bob","items":[1,2,3]}'
     stored = MOULD.pack(HEAD, variables)
     assert MOULD.unpack(stored) == (HEAD, variables)
-    assert len(MOULD.pack(HEAD, b'{"name":"Ada"}')) < 24
+    named = b'{"a_long_name_of_a_variable":"Ada","another_that_is_long":[{"and_a_third":1.5}]}'
+    mould = Mould(1, uuid4(), date(2030, 1, 1), VERSION.template_id, 1, "it_IT", sample_of(HEAD, named))
+    assert len(mould.pack(HEAD, named)) < len(MOULD.pack(HEAD, named)) - 40, "names are in the sample"
+
+
+def test_a_sample_has_nothing_that_a_message_says() -> None:
+    head = b"To: Ada <ada@x.test>\r\nSubject: =?utf-8?q?Cara?=\r\n Ada\r\n"
+    sample = sample_of(head, b'{"name":"Ada","items":[{"title":"Cup","price":12.5,"new":true,"note":null}]}')
+    assert sample == b'To: \r\nSubject: \r\n{"name":"","items":[{"title":"","price":0,"new":0,"note":null}]}'
 
 
 def test_files_come_back_as_they_were() -> None:

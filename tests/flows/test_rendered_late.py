@@ -100,7 +100,7 @@ async def test_a_batch_in_italian_each_with_its_own_order(house: House) -> None:
     assert tuple(mould) == (house.account_id, 1, "it_IT")
     sizes = [row[0] for row in await fetch(house, "SELECT length(head) + length(body) FROM content WHERE mould_id IS NOT NULL")]
     assert len(sizes) == 50
-    assert sum(sizes) / 50 < 300
+    assert sum(sizes) / 50 < 450
     shown = await house.message(ids[7])
     assert shown["subject"] == "Conferma dell'ordine 2026-7"
 
