@@ -24,7 +24,8 @@ from functools import lru_cache
 
 from app.mail.address import Address, format_header
 from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, has_long_word, is_field_name
-from app.mail.links import LinkSpan, read_links
+from app.mail.html_body import encode_html
+from app.mail.links import LinkSpan
 from app.mail.transfer import Encoded, encode_octets, encode_text, text_octets
 
 _CONTENT_TYPE = re.compile(
@@ -196,11 +197,7 @@ def _text(text: str, subtype: str, *, ends_line: bool, link_spans: bool = False)
     octets = text_octets(text, "HTML" if subtype == "html" else "text")
     if ends_line and not octets.endswith(b"\n"):
         octets += b"\n"  # a text that is the whole body ends its last line, as the last line of every mail ends
-    if link_spans:
-        found = read_links(octets)
-        encoded = encode_text(octets, links=found.links, pixel=found.pixel)
-    else:
-        encoded = encode_text(octets)
+    encoded = encode_html(octets) if link_spans else encode_text(octets)
     fields = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoded.encoding}\r\n".encode()
     return _Leaf(f"text/{subtype}", "utf-8", encoded, fields)
 

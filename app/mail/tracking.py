@@ -57,7 +57,7 @@ class CutBody:
     slots: tuple[Slot, ...]
     payloads: list[bytes]
     tokens: tuple[int | None, ...]  # of each slot: which payload; None for the pixel
-    frames: dict[tuple[str, bool, bool], _Frame] = field(default_factory=dict)  # by base URL, opens, clicks
+    frames: dict[tuple[str, bool, bool], _Frame | None] = field(default_factory=dict)  # by base URL, opens, clicks
 
 
 def plan_tracking(body: bytes, parts: Sequence[Part], *, sealed: bool = False, own: tuple[str, ...] = ()) -> TrackingPlan:
@@ -124,11 +124,14 @@ def splice(cut: CutBody, writer: TokenWriter, base_url: str, *, opens: bool, cli
     """The body of one recipient. `base_url`: the tracking host's, without a slash at its end."""
     if not cut.slots or not (opens or clicks):
         return cut.body
-    if any(slot.encoding == BASE64 for slot in cut.slots):
-        return _splice_anew(cut, writer, base_url, opens=opens, clicks=clicks)
     key = (base_url, opens, clicks)
-    frame = cut.frames.get(key)
+    if key not in cut.frames:
+        cut.frames[key] = None  # most bodies have one recipient: a frame is made for the second
+        return _splice_anew(cut, writer, base_url, opens=opens, clicks=clicks)
+    frame = cut.frames[key]
     if frame is None:
+        if any(slot.encoding == BASE64 for slot in cut.slots):
+            return _splice_anew(cut, writer, base_url, opens=opens, clicks=clicks)
         frame = cut.frames[key] = _frame(cut, base_url, opens=opens, clicks=clicks)
     head, macs = writer.write_ends(TokenKind.CLICK, cut.payloads) if clicks else (b"", [])
     pixel_head, pixel_macs = writer.write_ends(TokenKind.OPEN, [b""]) if opens else (b"", [])
@@ -142,9 +145,10 @@ def splice(cut: CutBody, writer: TokenWriter, base_url: str, *, opens: bool, cli
 
 
 def _splice_anew(cut: CutBody, writer: TokenWriter, base_url: str, *, opens: bool, clicks: bool) -> bytes:
-    """Base64: three octets share four letters, and nothing of a token stays where it is."""
+    """Slot by slot. In base64 there is no other way: three octets share four letters, and nothing of a token stays where it is."""
     base = _checked(base_url)
     tokens = writer.write(TokenKind.CLICK, cut.payloads) if clicks else []
+    click_url = base + CLICK_PATH.encode()
     written: list[bytes] = []
     for piece, slot, number in zip(cut.pieces, cut.slots, cut.tokens, strict=False):
         written.append(piece)
@@ -153,7 +157,7 @@ def _splice_anew(cut: CutBody, writer: TokenWriter, base_url: str, *, opens: boo
         elif number is None:
             written.append(write_slot(slot, _PIXEL % (base, OPEN_PATH.encode(), writer.write(TokenKind.OPEN, [b""])[0])))
         else:
-            written.append(write_slot(slot, base + CLICK_PATH.encode() + tokens[number]))
+            written.append(write_slot(slot, click_url + tokens[number]))
     written.append(cut.pieces[-1])
     return b"".join(written)
 
