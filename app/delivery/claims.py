@@ -19,6 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +50,8 @@ _REMEMBERED = 20_000
 # Bulk may fill the worker's hands to here; the rest is kept for transactional mail.
 _BULK_PART = 0.75
 
+_Lane = tuple[int, int]  # site, class
+
 
 class Claims:
     """The claim loop of one worker. `in_hand` and `buffered` tell what it holds; `take` gets what was claimed."""
@@ -76,10 +79,11 @@ class Claims:
         self._buffered = buffered
         self._take = take
         self._suspects = Suspects(in_hand, lambda: held_of(lease.worker_id))
-        # site -> (class, account) -> claimed up to
-        self._known: dict[int, OrderedDict[tuple[int, int], datetime]] = {}
+        # lane -> account -> claimed up to
+        self._known: dict[_Lane, OrderedDict[int, datetime]] = {}
         self._past: OrderedDict[Share, tuple[datetime, float]] = OrderedDict()
-        self._hungry: OrderedDict[int, None] = OrderedDict()
+        # sites, by class: who has no room for bulk need not look through thousands of its lanes
+        self._hungry: tuple[OrderedDict[int, None], OrderedDict[int, None]] = (OrderedDict(), OrderedDict())
         self._told_again: set[Share] = set()
         self._something = asyncio.Event()
         self._survey_from = FIRST_SHARE
@@ -96,19 +100,18 @@ class Claims:
         for share in shares:
             if share.site_id == UNKNOWN_SITE:
                 continue
-            known = self._known.setdefault(share.site_id, OrderedDict())
-            key = (share.lane_class, share.account_id)
-            if rewind or key not in known:
+            known = self._known.setdefault(_lane_of(share), OrderedDict())
+            if rewind or share.account_id not in known:
                 past = None if rewind else self._past.get(share)
-                known[key] = past[0] if past else EPOCH
+                known[share.account_id] = past[0] if past else EPOCH
             self._told_again.add(share)
-            self._hungry[share.site_id] = None
+            self._hungry[share.lane_class][share.site_id] = None
         self._something.set()
 
-    def want(self, site_id: int, buffered: int) -> None:
-        """A job was taken from a lane of a site; asked for each, so it does next to nothing."""
-        if buffered <= LOW and site_id in self._known and site_id not in self._hungry:
-            self._hungry[site_id] = None
+    def want(self, site_id: int, lane_class: int, buffered: int) -> None:
+        """A job was taken from a lane; asked for each, so it does next to nothing."""
+        if buffered <= LOW and site_id not in self._hungry[lane_class] and (site_id, lane_class) in self._known:
+            self._hungry[lane_class][site_id] = None
             self._something.set()
 
     def room_made(self) -> None:
@@ -155,63 +158,67 @@ class Claims:
         return self._in_hand() < settings.worker_buffer_rows * part and self._bytes_in_hand() < settings.worker_buffer_bytes * part
 
     def _plan(self) -> list[Ask]:
-        turn = self._suspects.turn(waiting=self._serves(ALONE_SITE), others_wait=len(self._hungry) > (ALONE_SITE in self._hungry))
+        others_wait = any(len(hungry) > (ALONE_SITE in hungry) for hungry in self._hungry)
+        turn = self._suspects.turn(waiting=self._serves(ALONE_SITE), others_wait=others_wait)
         if turn is Turn.ALONE:
-            return self._asks_of_shares(ALONE_SITE, list(self._known[ALONE_SITE]), 1)
+            return self._asks_of_suspects(ALONE_SITE, 1)
         self._blocked = turn is Turn.NOTHING
         return self._plan_others() if turn is Turn.OTHERS else []
 
     def _plan_others(self) -> list[Ask]:
+        """The classes in turns, each as long as it has hungry lanes and there is room for it."""
+        classes = [lane_class for lane_class in (TRANSACTIONAL, BULK) if self._has_room(lane_class)]
+        self._blocked = any(self._hungry[lane_class] for lane_class in (TRANSACTIONAL, BULK) if lane_class not in classes)
         asks: list[Ask] = []
-        for site_id in list(self._hungry):
-            if len(asks) >= _ASKS_PER_CLAIM:
-                break
-            del self._hungry[site_id]
-            if site_id == ALONE_SITE:
-                continue
-            if not self._serves(site_id):
-                self._known.pop(site_id, None)
-                continue
-            asks += self._asks_of_suspects() if site_id == SUSPECT_SITE else self._asks_of(site_id)
+        suspects_wait = False
+        while len(asks) < _ASKS_PER_CLAIM and any(self._hungry[lane_class] for lane_class in classes):
+            for lane_class in classes:
+                if not self._hungry[lane_class]:
+                    continue
+                site_id, _ = self._hungry[lane_class].popitem(last=False)
+                if self._lease.slot_of(site_id) is None:
+                    self._known.pop((site_id, lane_class), None)
+                elif site_id == SUSPECT_SITE:
+                    suspects_wait = True
+                elif site_id != ALONE_SITE:
+                    asks += self._asks_of(site_id, lane_class)
+        if suspects_wait:
+            asks += self._asks_of_group()
         return asks
 
     def _serves(self, site_id: int) -> bool:
         """Whether a site is ours and has something ready, as far as we know."""
-        return bool(self._known.get(site_id)) and self._lease.slot_of(site_id) is not None
+        known = any(self._known.get((site_id, lane_class)) for lane_class in (TRANSACTIONAL, BULK))
+        return known and self._lease.slot_of(site_id) is not None
 
-    def _asks_of(self, site_id: int) -> list[Ask]:
-        """The free room of each lane of a site."""
-        asks: list[Ask] = []
-        for lane_class in (TRANSACTIONAL, BULK):
-            shares = [key for key in self._known[site_id] if key[0] == lane_class]
-            room = _LANE_TARGET - self._buffered(site_id, lane_class)
-            if not shares or room < _LANE_TARGET - LOW:
-                continue
-            if self._has_room(lane_class):
-                asks += self._asks_of_shares(site_id, shares, room)
-            else:
-                self._wait_for_room(site_id)
-        return asks
+    def _asks_of(self, site_id: int, lane_class: int) -> list[Ask]:
+        """The free room of a lane."""
+        room = _LANE_TARGET - self._buffered(site_id, lane_class)
+        return self._asks_of_lane(site_id, lane_class, room) if room >= _LANE_TARGET - LOW else []
 
-    def _asks_of_suspects(self) -> list[Ask]:
+    def _asks_of_group(self) -> list[Ask]:
         room = self._suspects.room()
         if room and self._has_room(BULK):
-            return self._asks_of_shares(SUSPECT_SITE, list(self._known[SUSPECT_SITE]), room)
-        self._wait_for_room(SUSPECT_SITE)
+            return self._asks_of_suspects(SUSPECT_SITE, room)
+        self._hungry[BULK][SUSPECT_SITE] = None
+        self._blocked = True
         return []
 
-    def _asks_of_shares(self, site_id: int, shares: list[tuple[int, int]], room: int) -> list[Ask]:
-        """Equal parts for shares of a site, together no more than `room`; those that waited longest come first."""
-        known = self._known[site_id]
-        take = min(room, max(_LEAST_TAKE, room // len(shares)))
-        shares = shares[: room // take]
-        for key in shares:
-            known.move_to_end(key)
-        return [Ask(Share(site_id, *key), known[key], take) for key in shares]
+    def _asks_of_suspects(self, site_id: int, room: int) -> list[Ask]:
+        """Of both classes together, transactional first."""
+        asks = self._asks_of_lane(site_id, TRANSACTIONAL, room)
+        return asks + self._asks_of_lane(site_id, BULK, room - sum(ask.take for ask in asks))
 
-    def _wait_for_room(self, site_id: int) -> None:
-        self._hungry[site_id] = None
-        self._blocked = True
+    def _asks_of_lane(self, site_id: int, lane_class: int, room: int) -> list[Ask]:
+        """Equal parts for the accounts of a lane, together no more than `room`; those that waited longest come first."""
+        known = self._known.get((site_id, lane_class))
+        if not known or room <= 0:
+            return []
+        take = min(room, max(_LEAST_TAKE, room // len(known)))
+        accounts = list(islice(known, room // take))
+        for account_id in accounts:
+            known.move_to_end(account_id)
+        return [Ask(Share(site_id, lane_class, account_id), known[account_id], take) for account_id in accounts]
 
     # --- claiming
 
@@ -239,18 +246,18 @@ class Claims:
             asks = self._met(asks, count)
         for ask in asks:
             share = ask.share
-            known = self._known.get(share.site_id)
-            key = (share.lane_class, share.account_id)
-            if known is None or key not in known:
+            account_id = share.account_id
+            known = self._known.get(_lane_of(share))
+            if known is None or account_id not in known:
                 continue
             if share in last:
-                known[key] = max(known[key], last[share] - _OVERLAP)
+                known[account_id] = max(known[account_id], last[share] - _OVERLAP)
             if count.get(share, 0) < ask.take and share not in self._told_again:
-                self._remember(share, known.pop(key))
+                self._remember(share, known.pop(account_id))
                 if not known:
-                    del self._known[share.site_id]
+                    del self._known[_lane_of(share)]
             else:
-                self._hungry[share.site_id] = None
+                self._hungry[share.lane_class][share.site_id] = None
         self._widen(asks, rows)
 
     def _met(self, asks: list[Ask], count: dict[Share, int]) -> list[Ask]:
@@ -258,8 +265,9 @@ class Claims:
         met = max(place for place, ask in enumerate(asks, 1) if ask.share in count)
         self._told_again.add(asks[met - 1].share)  # it may have been cut short
         for ask in reversed(asks[met:]):
-            self._hungry[ask.share.site_id] = None
-            self._hungry.move_to_end(ask.share.site_id, last=False)
+            hungry = self._hungry[ask.share.lane_class]
+            hungry[ask.share.site_id] = None
+            hungry.move_to_end(ask.share.site_id, last=False)
         return asks[:met]
 
     def _remember(self, share: Share, after: datetime) -> None:
@@ -323,7 +331,7 @@ class Claims:
         fresh: list[Share] = []
         back: list[Share] = []
         for share in shares:
-            if (share.lane_class, share.account_id) in self._known.get(share.site_id, ()):
+            if share.account_id in self._known.get(_lane_of(share), ()):
                 continue
             past = self._past.get(share)
             # Claimed to its end not long ago: what is there now came after, most likely.
@@ -335,6 +343,10 @@ class Claims:
         self._survey_goes_on = len(shares) == _SURVEY_SHARES and any(self._lease.slot_of(share.site_id) for share in fresh + back)
         rest = self._settings.poll_seconds if self._wakes.reachable else min(0.1, self._settings.poll_seconds)
         self._survey_due = now + max(rest, (now - began) * _SURVEY_REST)
+
+
+def _lane_of(share: Share) -> _Lane:
+    return share.site_id, share.lane_class
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -44,7 +44,7 @@ _CLOSING = 421  # RFC 5321 §3.8
 
 
 class Deliveries:
-    """The conversations of one worker. `want` is told of sites whose buffer is getting low."""
+    """The conversations of one worker. `want` is told of lanes whose buffer is getting low."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Deliveries:
         router: Router,
         connections: Connections,
         settler: Settler,
-        want: Callable[[int, int], None],
+        want: Callable[[int, int, int], None],
         strayed: Callable[[], None],
     ) -> None:
         self._database = database
@@ -183,7 +183,7 @@ class Deliveries:
             return None
         job = site.pop()
         if job is not None:
-            self._want(site.id, site.lanes[job.claimed.lane_class].count)
+            self._want(site.id, job.claimed.lane_class, site.lanes[job.claimed.lane_class].count)
             if site.pace is not None:
                 self._start(site)  # it was started alone when its pace let it go on
         return job

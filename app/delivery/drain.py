@@ -254,8 +254,8 @@ class Drain:
     def _on_strayed(self) -> None:
         self._claims.strayed = True
 
-    def _on_want(self, site_id: int, buffered: int) -> None:
-        self._claims.want(site_id, buffered)
+    def _on_want(self, site_id: int, lane_class: int, buffered: int) -> None:
+        self._claims.want(site_id, lane_class, buffered)
 
 
 async def _for_ever(name: str, loop: Coroutine[Any, Any, None]) -> None:

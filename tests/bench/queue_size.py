@@ -183,7 +183,7 @@ class Bout:
             self._held.difference_update(row.recipient_id for row in rows)
             for row in rows:
                 self._buffered[row.site_id, row.lane_class] -= 1
-                self._claims.want(row.site_id, self._buffered[row.site_id, row.lane_class])
+                self._claims.want(row.site_id, row.lane_class, self._buffered[row.site_id, row.lane_class])
             self._claims.room_made()
             self._settled += len(rows)
             self._settled_at.append((time.perf_counter(), self._settled))
