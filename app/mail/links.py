@@ -59,7 +59,6 @@ _BODY_END = re.compile(
     rb"%b[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (repeated(rb"[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b)" % (SPACE, _SKIPPED)), SPACE),
     re.DOTALL,
 )
-_BODY = re.compile(rb"</[bB][oO][dD][yY]")
 _WEB = re.compile(r"https?://[^/\\?#\s]", re.IGNORECASE)
 _PLAIN_URL = re.compile(rb"[!-~]*+")
 _AROUND_URL = "".join(map(chr, range(0x21)))
@@ -132,23 +131,6 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
     pixel = _pixel_place(text, place)
     # An end tag that breaks off ends no text.
     return HtmlLinks(tuple(spans), pixel if pixel != text_ends else element)
-
-
-def is_whole_line(html: bytes) -> bool:
-    """Whether what stands in the lines below is read as if this stood not there: no tag, comment, value or element's text is open."""
-    without = _BODY.sub(b"</bodx", html)  # which is an end tag as well, and does not draw the pixel
-    return read_links(without + b"\n").pixel == len(html) + 1
-
-
-def has_tag_that_matters(html: bytes) -> bool:
-    """Whether there is a tag behind which alone the pixel may stand: a link, or an element whose text is no markup."""
-    return _NEXT_TAG.match(html) is not None
-
-
-def is_plain_line(html: bytes) -> bool:
-    """Whether this is a whole line without a tag that matters and without </body>; the quick answer for most."""
-    whole = _WHOLE.match(html)
-    return whole is not None and whole.end() == len(html) and _BODY.search(html) is None and not html.endswith(b"<")
 
 
 def _pixel_place(html: bytes, place: int) -> int:

@@ -47,7 +47,7 @@ def text_octets(text: str, what: str) -> bytes:
 def encode_text(octets: bytes, *, links: Sequence[LinkSpan] = (), pixel: int | None = None) -> Encoded:
     """Encode what `text_octets` gave, setting `links` (spans of it) and the place of a pixel behind them apart."""
     if links or pixel is not None:
-        return quote_apart(octets, links, pixel)
+        return _encode_with_links(octets, links, pixel)
     if _is_plain(octets):
         return Encoded("7bit", octets.replace(b"\n", b"\r\n"))
     if not octets.isascii() and 5 * len(octets.translate(None, _ASCII)) > len(octets):
@@ -79,8 +79,7 @@ def _is_plain(octets: bytes) -> bool:
     return not any(line.endswith(_BLANKS) for line in lines)
 
 
-def quote_apart(octets: bytes, links: Sequence[LinkSpan], pixel: int | None) -> Encoded:
-    """Quoted-printable with links and the pixel's place set apart; as if there were none where the octets leave no mark to find them by."""
+def _encode_with_links(octets: bytes, links: Sequence[LinkSpan], pixel: int | None) -> Encoded:
     # One call for all pieces, with a line end and a control character between them that the text does not have.
     mark = next((control for control in range(1, 9) if bytes((control, 0x0A)) not in octets), None)
     if mark is None:

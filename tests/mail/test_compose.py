@@ -362,8 +362,7 @@ def test_a_link_is_exchanged_without_touching_the_rest(html: str, tail: str) -> 
 
 def test_links_among_control_characters_are_set_apart_or_left() -> None:
     link = '<a href="http://a.it">'
-    every = "".join(f"{chr(control)}\n" for control in range(1, 9))
-    for controls, spans in (("\x01\n\x02\n", 1), (every, 1), ("<svg/>" + every, 0)):  # the last is not read by lines
+    for controls, spans in (("\x01\n\x02\n", 1), ("".join(f"{chr(control)}\n" for control in range(1, 9)), 0)):
         content = composed(a_draft(html=controls + link + "\x01"), link_spans=True)
         assert len(content.links) == spans
         assert body_of(parsed(content), "html") == controls + link + "\x01"
