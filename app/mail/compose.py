@@ -116,11 +116,38 @@ _Tree = _Leaf | _Branch
 
 def compose(draft: Draft, *, message_id: str, date: datetime, boundary_seed: bytes, link_spans: bool = False) -> Content:
     """Write the draft as MIME; ValueError says which of its texts cannot be mailed."""
-    tree = _plan_tree(draft, link_spans)
+    content = compose_body(draft.html, draft.text, draft.attachments, boundary_seed=boundary_seed, link_spans=link_spans)
+    content.head = compose_head(draft, message_id=message_id, date=date) + content.head
+    return content
+
+
+def compose_head(draft: Draft, *, message_id: str, date: datetime) -> bytes:
+    """The header block as far as it does not depend on html, text and files: what `compose_body` gives comes behind it."""
+    fields = [_address_field("From", (draft.sender,))]
+    for name, addresses in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
+        if addresses:
+            fields.append(_address_field(name, addresses))
+    if not draft.to and not draft.cc:
+        fields.append(b"To: undisclosed-recipients:;\r\n")
+    check_text(draft.subject, "subject")
+    fields.append(format_free_text("Subject", draft.subject))
+    fields.append(f"Date: {_date_text(date.replace(microsecond=0))}\r\nMessage-ID: <{message_id}>\r\n".encode("ascii"))
+    for name, value in draft.headers:
+        check_header(name, value)
+        value = value.strip(" \t")
+        fields.append(format_field(name, value) if value.isascii() else format_free_text(name, value))
+    return b"".join(fields)
+
+
+def compose_body(
+    html: str | None, text: str | None, attachments: Sequence[Attachment], *, boundary_seed: bytes, link_spans: bool = False
+) -> Content:
+    """The MIME tree of texts and files; its head has the fields that belong to the tree, and no others."""
+    tree = _plan_tree(html, text, attachments, link_spans)
     written = _Written(_choose_mark(tree, boundary_seed))
     written.add(tree, path="", depth=0)
     written.end_line()
-    head = b"".join((*_head_fields(draft, message_id, date), b"MIME-Version: 1.0\r\n", written.fields_of(tree, depth=0)))
+    head = b"MIME-Version: 1.0\r\n" + written.fields_of(tree, depth=0)
     return Content(head, b"".join(written.pieces), tuple(written.parts), tuple(written.links), written.pixel)
 
 
@@ -148,36 +175,19 @@ def _date_text(second: datetime) -> str:
     return format_datetime(second)
 
 
-def _head_fields(draft: Draft, message_id: str, date: datetime) -> list[bytes]:
-    fields = [_address_field("From", (draft.sender,))]
-    for name, addresses in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
-        if addresses:
-            fields.append(_address_field(name, addresses))
-    if not draft.to and not draft.cc:
-        fields.append(b"To: undisclosed-recipients:;\r\n")
-    check_text(draft.subject, "subject")
-    fields.append(format_free_text("Subject", draft.subject))
-    fields.append(f"Date: {_date_text(date.replace(microsecond=0))}\r\nMessage-ID: <{message_id}>\r\n".encode("ascii"))
-    for name, value in draft.headers:
-        check_header(name, value)
-        value = value.strip(" \t")
-        fields.append(format_field(name, value) if value.isascii() else format_free_text(name, value))
-    return fields
-
-
 def _address_field(name: str, addresses: Sequence[Address]) -> bytes:
     return format_field(name, ", ".join(map(format_header, addresses)))
 
 
-def _plan_tree(draft: Draft, link_spans: bool) -> _Tree:
-    inline = tuple(_file(one) for one in draft.attachments if one.content_id is not None and draft.html is not None)
-    attached = tuple(_file(one) for one in draft.attachments if one.content_id is None or draft.html is None)
+def _plan_tree(html: str | None, text: str | None, attachments: Sequence[Attachment], link_spans: bool) -> _Tree:
+    inline = tuple(_file(one) for one in attachments if one.content_id is not None and html is not None)
+    attached = tuple(_file(one) for one in attachments if one.content_id is None or html is None)
     bodies: list[_Tree] = []
-    if draft.text is not None or draft.html is None:
-        bodies.append(_text(draft.text or "", "plain", ends_line=not draft.attachments and draft.html is None))
-    if draft.html is not None:
-        html: _Tree = _text(draft.html, "html", ends_line=not draft.attachments and draft.text is None, link_spans=link_spans)
-        bodies.append(_Branch("related", (html, *inline)) if inline else html)
+    if text is not None or html is None:
+        bodies.append(_text(text or "", "plain", ends_line=not attachments and html is None))
+    if html is not None:
+        page: _Tree = _text(html, "html", ends_line=not attachments and text is None, link_spans=link_spans)
+        bodies.append(_Branch("related", (page, *inline)) if inline else page)
     tree = bodies[0] if len(bodies) == 1 else _Branch("alternative", tuple(bodies))
     return _Branch("mixed", (tree, *attached)) if attached else tree
 
