@@ -44,7 +44,10 @@ def writer() -> TokenWriter:
 def spliced(body: bytes, plan: TrackingPlan, *, opens: bool = True, clicks: bool = True) -> bytes:
     stored = orjson.loads(orjson.dumps(plan_as_json(plan)))
     assert plan_of_json(stored) == plan
-    return splice(cut_body(body, plan), writer(), BASE, opens=opens, clicks=clicks)
+    cut = cut_body(body, plan)
+    first, second, third = (splice(cut, writer(), BASE, opens=opens, clicks=clicks) for _ in range(3))
+    assert first == second == third, "slot by slot, with a new frame, and with one that was there"
+    return first
 
 
 def payload(kind: TokenKind, text: str) -> str:

@@ -56,6 +56,7 @@ def test_odd_html_that_came_as_mime_is_tracked(encoding: str, seed: int) -> None
     cut = cut_body(body, plan)
     assert splice(cut, WRITER, BASE, opens=False, clicks=False) == body
     spliced = splice(cut, WRITER, BASE, opens=True, clicks=True)
+    assert splice(cut, WRITER, BASE, opens=True, clicks=True) == spliced, "with a frame"
     assert spliced.startswith(BEFORE) and spliced.endswith(AFTER)
     if encoding in ("base64", "quoted-printable"):
         assert longest_line(spliced) <= max(76, longest_line(body))  # the standard library writes some of 77
@@ -77,7 +78,9 @@ def longest_line(octets: bytes) -> int:
 def test_a_full_line_of_quoted_printable_gets_no_longer(line: str) -> None:
     body = line.encode()
     plan = plan_of_json(plan_as_json(plan_tracking(body, [Part("1", "text/html", "utf-8", "quoted-printable", 0, len(body))])))
-    spliced = splice(cut_body(body, plan), WRITER, BASE, opens=True, clicks=True)
+    cut = cut_body(body, plan)
+    spliced = splice(cut, WRITER, BASE, opens=True, clicks=True)
+    assert splice(cut, WRITER, BASE, opens=True, clicks=True) == spliced
     assert longest_line(spliced) <= 76
     before, pixel, after = quopri.decodestring(spliced).partition(b"<img ")
     assert (before, pixel, after[-1:]) == (quopri.decodestring(body), b"<img ", b">")
