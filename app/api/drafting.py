@@ -8,6 +8,7 @@ what is too much, too late or too large, is admission's word (intake).
 from __future__ import annotations
 
 import binascii
+import math
 import mimetypes
 import re
 from collections.abc import Callable, Iterable
@@ -164,11 +165,20 @@ def check_variables(variables: dict[str, Any]) -> int:
         ) from error
     if len(written) > MOST_VARIABLES_BYTES:
         raise ValueError("too_long", f"The variables have more than {MOST_VARIABLES_BYTES} bytes as JSON.")
+    if b"null" in written and not _is_finite(variables):  # 1e400 is read as infinity, and written as null
+        raise ValueError("invalid_value", "It holds a number that is too large.")
     if b"\\u0000" in written:
         raise ValueError("invalid_text", "It contains a NUL character.")
     if written.count(b"{") + written.count(b"[") > _MOST_LEVELS and not _is_shallow(variables, _MOST_LEVELS):
         raise ValueError("too_deep", f"The variables are nested more than {_MOST_LEVELS} deep.")
     return len(written)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(_is_finite, inner))
 
 
 def _is_shallow(value: Any, levels: int) -> bool:

@@ -177,7 +177,7 @@ class Claims:
                     continue
                 site_id, _ = self._hungry[lane_class].popitem(last=False)
                 if self._lease.slot_of(site_id) is None:
-                    self._known.pop((site_id, lane_class), None)
+                    self._forget(site_id)
                 elif site_id == SUSPECT_SITE:
                     suspects_wait = True
                 elif site_id != ALONE_SITE:
@@ -185,6 +185,12 @@ class Claims:
         if suspects_wait:
             asks += self._asks_of_group()
         return asks
+
+    def _forget(self, site_id: int) -> None:
+        """Of a site that another worker serves."""
+        for lane_class in (TRANSACTIONAL, BULK):
+            for account_id in self._known.pop((site_id, lane_class), ()):
+                self._told_again.discard(Share(site_id, lane_class, account_id))
 
     def _serves(self, site_id: int) -> bool:
         """Whether a site is ours and has something ready, as far as we know."""
@@ -227,11 +233,16 @@ class Claims:
         owner = self._lease.worker_id
         for ask in asks:
             self._told_again.discard(ask.share)
-        async with self._database.hot() as connection:
-            rows = await store.queue.claim(connection, owner, asks, _ROWS_PER_CLAIM)
-            if rows:
-                self._suspects.take(rows)
-                await self._take(connection, owner, rows)
+        try:
+            async with self._database.hot() as connection:
+                rows = await store.queue.claim(connection, owner, asks, _ROWS_PER_CLAIM)
+                if rows:
+                    self._suspects.take(rows)
+                    await self._take(connection, owner, rows)
+        except BaseException:
+            for ask in asks:
+                self._hungry[ask.share.lane_class][ask.share.site_id] = None
+            raise
         self._learn(asks, rows)
         return len(rows)
 
@@ -253,7 +264,7 @@ class Claims:
             if share in last:
                 known[account_id] = max(known[account_id], last[share] - _OVERLAP)
             if count.get(share, 0) < ask.take and share not in self._told_again:
-                self._remember(share, known.pop(account_id))
+                self._remember(share, known.pop(account_id), came=share in last)
                 if not known:
                     del self._known[_lane_of(share)]
             else:
@@ -270,8 +281,10 @@ class Claims:
             hungry.move_to_end(ask.share.site_id, last=False)
         return asks[:met]
 
-    def _remember(self, share: Share, after: datetime) -> None:
-        self._past[share] = (after, time.monotonic())
+    def _remember(self, share: Share, after: datetime, *, came: bool) -> None:
+        """How far a share was claimed, and when it last gave something: what is ready much later lies before that place."""
+        since = time.monotonic() if came else self._past.get(share, (after, 0.0))[1]
+        self._past[share] = (after, since)
         self._past.move_to_end(share)
         while len(self._past) > _REMEMBERED:
             self._past.popitem(last=False)
@@ -321,6 +334,13 @@ class Claims:
         """Whether there is room and little known to fill it with, and the last survey found something and ended at its limit."""
         return got < _ROWS_PER_CLAIM // 4 and not self._blocked and self._survey_goes_on
 
+    def _wake_lane(self, share: Share) -> None:
+        """A lane that is known has something ready: nobody may have come back to it."""
+        site_id, lane_class = _lane_of(share)
+        if site_id != ALONE_SITE and site_id not in self._hungry[lane_class] and self._buffered(site_id, lane_class) <= LOW:
+            self._hungry[lane_class][site_id] = None
+            self._something.set()
+
     async def _survey(self) -> None:
         """Look for shares that nobody told of."""
         began = time.monotonic()
@@ -332,6 +352,7 @@ class Claims:
         back: list[Share] = []
         for share in shares:
             if share.account_id in self._known.get(_lane_of(share), ()):
+                self._wake_lane(share)
                 continue
             past = self._past.get(share)
             # Claimed to its end not long ago: what is there now came after, most likely.

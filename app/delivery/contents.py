@@ -106,11 +106,11 @@ class Contents:
             for mould in await store.moulds.load_moulds(connection, accounts, ids, day):
                 key = (mould.account_id, mould.id)
                 moulds[key] = self._moulds[key] = mould
-                self._mould_bytes += mould.stored_bytes
+                self._mould_bytes += mould.kept_bytes
         for key in wanted & self._moulds.keys():
             self._moulds.move_to_end(key)
         while self._mould_bytes > _MOULD_BYTES:
-            self._mould_bytes -= self._moulds.popitem(last=False)[1].stored_bytes
+            self._mould_bytes -= self._moulds.popitem(last=False)[1].kept_bytes
         return moulds
 
     def _trim(self) -> None:

@@ -76,7 +76,8 @@ class Contents:
         """InvalidMessage or MessageTooLarge when there can be none."""
         if use is None:
             return self._whole(frame, draft)
-        if (in_batch or frame.stream.lane_class) and await self.moulds.are_read():
+        is_late = in_batch or frame.stream.lane_class != 0
+        if is_late and self.moulds.has_met(frame.account_id, draft.attachments) and await self.moulds.are_read():
             return await self._late(frame, draft, use)
         return self._whole(frame, await self._fill(frame.account_id, draft, use))
 

@@ -39,6 +39,7 @@ class Moulds:
         self._kept: OrderedDict[tuple[Any, ...], Mould] = OrderedDict()
         self._kept_bytes = 0
         self._written: OrderedDict[UUID, None] = OrderedDict()
+        self._met: OrderedDict[tuple[int, bytes], None] = OrderedDict()
         self._are_read = False
         self._ask_again = 0.0
 
@@ -54,6 +55,18 @@ class Moulds:
                 ) from error
             self._ask_again = time.monotonic() + _ASK_EVERY_SECONDS
         return self._are_read
+
+    def has_met(self, account_id: int, attachments: Sequence[Attachment]) -> bool:
+        """Whether the account's mail had the same files lately. Files of one message alone go with it, to be erased with it."""
+        if not attachments:
+            return True
+        digest = (account_id, _digest_of(attachments))
+        met = digest in self._met
+        self._met[digest] = None
+        self._met.move_to_end(digest)
+        if len(self._met) > _REMEMBERED:
+            self._met.popitem(last=False)
+        return met
 
     def choose(
         self,
@@ -85,9 +98,9 @@ class Moulds:
             files=pack_files(attachments),
         )
         self._kept[key] = mould
-        self._kept_bytes += mould.stored_bytes
+        self._kept_bytes += mould.kept_bytes
         while self._kept_bytes > _MOST_BYTES or len(self._kept) > _REMEMBERED:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].stored_bytes
+            self._kept_bytes -= self._kept.popitem(last=False)[1].kept_bytes
         return mould, True
 
     async def write(self, connection: store.db.HotConnection, needed: Iterable[Mould]) -> None:

@@ -180,9 +180,10 @@ def _frame(cut: CutBody, base_url: str, *, opens: bool, clicks: bool) -> _Frame:
             continue
         token = _HEAD_MARK * HEAD_LETTERS + slot.payload + _MAC_MARK * MAC_LETTERS
         text = _PIXEL % (base, OPEN_PATH.encode(), token) if number is None else base + CLICK_PATH.encode() + token
-        before, head_break, between, mac_break, after = _marked(write_slot(slot, text))
-        pieces[-1] += before
-        pieces += (b"", between, b"", after)
+        # What surrounds the new text may hold the marks' letters.
+        before, head_break, between, mac_break, after = _marked(write_slot(slot._replace(before=b"", after=b""), text))
+        pieces[-1] += slot.before + before
+        pieces += (b"", between, b"", after + slot.after)
         blanks.append(_Blank(number, head_break, mac_break))
     pieces[-1] += cut.pieces[-1]
     return _Frame(pieces, blanks)

@@ -11,7 +11,7 @@ Whoever may read a filling has the mould's account in his question, as everywher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,7 @@ moulds = Table(
 
 # Further behind nothing is found that is worth the longer start of every compression.
 LONGEST_SAMPLE = 16 * 1024
+_OF_COMPRESSORS = 72 * 1024  # what one that packs and one that unpacks take
 _pack = zstandard.ZstdCompressor(level=1)
 _unpack = zstandard.ZstdDecompressor()
 
@@ -57,11 +58,15 @@ class Mould:
     locale: str | None
     sample: bytes
     files: bytes | None = None
-    attachments: tuple[Attachment, ...] | None = field(default=None, repr=False)  # `files`, when somebody has asked for them
 
     @property
     def stored_bytes(self) -> int:
         return len(self.sample) + len(self.files or b"")
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes in memory."""
+        return self.stored_bytes + _OF_COMPRESSORS
 
     def pack(self, head: bytes, variables: bytes) -> bytes:
         """A filling as it is stored: the header block, which ends its lines, and the variables as JSON."""
@@ -73,9 +78,8 @@ class Mould:
         return head + b"\r\n", variables
 
     def read_files(self) -> tuple[Attachment, ...]:
-        if self.attachments is None:
-            self.attachments = unpack_files(self.files) if self.files is not None else ()
-        return self.attachments
+        """Unpacked each time: they may be a thousand times as large as what is stored."""
+        return unpack_files(self.files) if self.files is not None else ()
 
     @cached_property
     def _dictionary(self) -> zstandard.ZstdCompressionDict:
@@ -101,7 +105,7 @@ def sample_of(head: bytes, variables: bytes) -> bytes:
 
 def _without_values(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_values(one) for name, one in value.items()}
+        return {name if name.isidentifier() else "": _without_values(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_without_values(one) for one in value]
     return "" if isinstance(value, str) else 0 if isinstance(value, int | float) else value

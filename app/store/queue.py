@@ -212,7 +212,7 @@ async def release_strays(connection: HotConnection, owner: int, held: Sequence[U
 _FREE = f"""
 UPDATE queue
 SET owner = NULL, maybe_sent = true, ready = claims < {HELD_FROM_CLAIMS},
-    due_at = CASE WHEN claims < {HELD_FROM_CLAIMS} THEN now() ELSE 'infinity' END,
+    due_at = CASE WHEN claims < {HELD_FROM_CLAIMS} THEN clock_timestamp() ELSE 'infinity' END,
     site_id = CASE WHEN claims < {SUSPECT_FROM_CLAIMS} THEN site_id
                    WHEN claims < {ALONE_FROM_CLAIMS} THEN {SUSPECT_SITE} ELSE {ALONE_SITE} END
 WHERE owner = ANY($1::int[])

@@ -25,10 +25,11 @@ async def find_address(connection: HotConnection, account_id: int, recipient_id:
 async def number_event(connection: HotConnection, account_id: int, recipient_id: UUID) -> int | None:
     """The number of the recipient's next event; None when there is no such recipient (any more), or too many events of it."""
     number: int | None = await connection.fetchval(
-        "UPDATE recipients SET events = events + 1 WHERE account_id = $1 AND id = $2 AND events < $3 RETURNING events",
+        "UPDATE recipients SET events = events + 1 WHERE account_id = $1 AND id = $2 AND events < $3 AND address <> $4 RETURNING events",
         account_id,
         recipient_id,
         _MOST_EVENTS,
+        ERASED,
     )
     return number
 

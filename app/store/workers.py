@@ -43,7 +43,8 @@ async def register_worker(connection: HotConnection, name: str, lease_seconds: f
 
 async def all_know(connection: HotConnection, revision: str) -> bool:
     """Whether every live worker is of a release that knows this revision of the schema: what older ones cannot read is not written."""
-    query = "SELECT NOT EXISTS (SELECT FROM workers WHERE lease_until > now() AND coalesce(release, '') < $1)"
+    # Where no worker lives, nobody says what the next one will know.
+    query = "SELECT coalesce(bool_and(coalesce(release, '') >= $1), false) FROM workers WHERE lease_until > now()"
     know: bool = await connection.fetchval(query, revision)
     return know
 

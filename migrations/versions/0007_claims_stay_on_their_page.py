@@ -28,9 +28,18 @@ def downgrade() -> None:
 
 
 def _swap(predicate: str) -> None:
+    """Can be begun again wherever it was broken off: while there is no whole new index, the old one stays."""
+    connection = op.get_bind()
     with op.get_context().autocommit_block():
-        op.drop_index('ix_queue_ready_new', table_name='queue', postgresql_concurrently=True, if_exists=True)
-        op.create_index('ix_queue_ready_new', 'queue', ['site_id', 'class', 'account_id', 'due_at'], unique=False,
-                        postgresql_where=sa.text(predicate), postgresql_concurrently=True)
+        patience = connection.scalar(sa.text('SHOW lock_timeout'))
+        # Nobody waits behind these, and one that gave up half-way would leave an index that nobody may use.
+        op.execute("SET lock_timeout = 0")
+        whole = connection.scalar(sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_queue_ready_new')"))
+        if whole is False:
+            op.drop_index('ix_queue_ready_new', table_name='queue', postgresql_concurrently=True)
+        if not whole:
+            op.create_index('ix_queue_ready_new', 'queue', ['site_id', 'class', 'account_id', 'due_at'], unique=False,
+                            postgresql_where=sa.text(predicate), postgresql_concurrently=True)
         op.drop_index('ix_queue_ready', table_name='queue', postgresql_concurrently=True, if_exists=True)
         op.execute("ALTER INDEX ix_queue_ready_new RENAME TO ix_queue_ready")
+        op.execute(f"SET lock_timeout = '{patience}'")

@@ -95,6 +95,14 @@ async def test_wrong_variables(shop: Any, variables: Any, pointer: str, code: st
     assert (sent.json()["errors"][0]["pointer"], sent.json()["errors"][0]["code"]) == (pointer, code)
 
 
+async def test_a_number_that_no_computer_holds_is_refused(shop: Any) -> None:
+    made = await make(shop)
+    body = b'{"variables": {"number": 1, "total": 1e400}}'
+    answer = await shop.client.post(f"/v1/templates/{made['id']}/preview", content=body, headers={"Content-Type": "application/json"})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["pointer"], error["code"]) == (422, "#/variables", "invalid_value")
+
+
 @pytest.mark.parametrize(
     ("fields", "pointer", "words"),
     [

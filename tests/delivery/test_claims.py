@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from typing import Any
+from collections import Counter, OrderedDict
+from typing import Any, Self
 
 import pytest
 
 from app import store
 from app.config import Settings
-from app.delivery.claims import Claims
+from app.delivery import claims as claims_module
+from app.delivery.claims import EPOCH, Claims
 from app.delivery.lease import Lease
 from app.jobs import Wakes
 from app.store.db import Database
@@ -108,3 +109,89 @@ async def test_room_made_during_a_survey_is_not_forgotten(database: Database, re
         claims.tell([])
         await claiming
         await wakes.close()
+
+
+class _Hands:
+    """A worker with endless room, and what it has claimed."""
+
+    def __init__(self, database: Database, wakes: Wakes, **settings: Any) -> None:
+        self._database = database
+        self._wakes = wakes
+        self._settings = Settings(**settings)
+        self.taken: list[Claimed] = []
+
+    async def __aenter__(self) -> Self:
+        lease = Lease(self._database, self._settings, self._wakes, "test", dict)
+        await lease.begin()
+        self.claims = Claims(
+            self._database,
+            self._settings,
+            lease,
+            self._wakes,
+            in_hand=lambda: 0,
+            bytes_in_hand=lambda: 0,
+            held_of=lambda _owner: [row.recipient_id for row in self.taken],
+            buffered=lambda _site, _class: 0,
+            take=self._take,
+        )
+        self._claiming = asyncio.create_task(self.claims.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.claims.stopped = True
+        self.claims.tell([])
+        await self._claiming
+        await self._wakes.close()
+
+    async def until(self, rows: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.taken) < rows:
+                await asyncio.sleep(0.02)
+
+    async def _take(self, _connection: Any, _owner: int, rows: list[Claimed]) -> None:
+        self.taken += rows
+
+
+async def test_a_claim_that_failed_is_made_again(database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, failures = store.queue.claim, iter([OSError("gone")])
+
+    async def fail_once(*given: Any) -> list[Claimed]:
+        for failure in failures:
+            raise failure
+        return await claim(*given)
+
+    recipients = await write(database, *[a_message() for _ in range(3)])
+    async with database.hot() as connection:
+        await store.queue.place(connection, [one.id for one in recipients], [7, 8, 9])
+    monkeypatch.setattr(store.queue, "claim", fail_once)
+    monkeypatch.setattr(store.queue, "survey_shares", _find_nothing)
+    async with _Hands(database, Wakes(redis_url)) as hands:
+        hands.claims.tell([Share(site, 0, 1) for site in (7, 8, 9)])
+        await hands.until(3)
+
+
+async def test_a_lane_that_nobody_comes_back_to_is_found_by_a_survey(database: Database, redis_url: str) -> None:
+    async with _Hands(database, Wakes(redis_url), poll_seconds=0.1) as hands:
+        hands.claims._known[7, 0] = OrderedDict({1: EPOCH})
+        (recipient,) = await write(database, a_message())
+        async with database.hot() as connection:
+            await store.queue.place(connection, [recipient.id], [7])
+        await hands.until(1)
+
+
+async def test_what_is_ready_since_before_the_place_of_a_share_is_found(
+    database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that became visible late: its time lies before rows that were claimed already. Surveys come much more often than it is old."""
+    monkeypatch.setattr(claims_module, "_REWIND_SECONDS", 1.0)
+    late, first = await write(database, a_message(), a_message())
+    async with database.hot() as connection:
+        await store.queue.place(connection, [first.id], [7])
+        async with _Hands(database, Wakes(redis_url), poll_seconds=0.05) as hands:
+            await hands.until(1)
+            await connection.execute("UPDATE queue SET site_id = 7, due_at = now() - interval '1 hour' WHERE recipient_id = $1", late.id)
+            await hands.until(2)
+
+
+async def _find_nothing(*_given: Any) -> list[Share]:
+    return []

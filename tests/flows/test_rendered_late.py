@@ -127,9 +127,10 @@ async def test_a_retry_sends_the_same_octets(house: House, monkeypatch: pytest.M
     house.sink.script = Script.parse({"rules": [{"fault": "defer", "times_each": 2}]})
     file = {"filename": "è.txt", "content": base64.b64encode(b"contenuto").decode()}
     item = {"template": "hello", "variables": {"name": "Ada"}, "attachments": [file], "track": {"opens": True, "clicks": True}}
-    (sent,) = await post_batch(house, [item])
+    _another, sent = await post_batch(house, [item | {"send_at": soon(3600)}, item])  # files that two have are in a mould
     message = await house.until_states(sent, "delivered")
     assert len(message["recipients"][0]["attempts"]) == 3
+    assert len(await fetch(house, "SELECT 1 FROM content WHERE mould_id IS NOT NULL")) == 1
     first, second, third = house.sink.messages
     assert first == second == third
     mail = read(first)
@@ -244,6 +245,8 @@ async def test_files_of_a_batch_are_stored_once(house: House) -> None:
     for one in ids:
         await house.until_states(one, "delivered")
     assert len(await fetch(house, "SELECT 1 FROM moulds")) == 1
+    whole = await fetch(house, "SELECT 1 FROM content WHERE mould_id IS NULL")
+    assert len(whole) == 1, "the first has its files with it, as it would if nobody else had them"
     assert {text_of(read(raw), "html").strip() for raw in house.sink.messages} == {f"<p>n{n} <img src='cid:logo'></p>" for n in range(3)}
     for raw in house.sink.messages:
         shown = next(part for part in read(raw).walk() if part.get_content_type() == "image/png")

@@ -74,7 +74,9 @@ def longest_line(octets: bytes) -> int:
     return max(map(len, octets.split(b"\r\n")))
 
 
-@pytest.mark.parametrize("line", ["x" * 76, "x" * 73 + "=3D", "=C3=A9" * 12 + "=20x", "x" * 75, "first\r\n" + "x" * 76])
+@pytest.mark.parametrize(
+    "line", ["x" * 76, "x" * 73 + "=3D", "=C3=A9" * 12 + "=20x", "x" * 75, "first\r\n" + "x" * 76, "x" * 75 + "!", "x" * 75 + "*"]
+)
 def test_a_full_line_of_quoted_printable_gets_no_longer(line: str) -> None:
     body = line.encode()
     plan = plan_of_json(plan_as_json(plan_tracking(body, [Part("1", "text/html", "utf-8", "quoted-printable", 0, len(body))])))
