@@ -21,6 +21,7 @@ Scenario = Callable[[House, Options], Awaitable[list[Report]]]
 
 SCENARIOS: dict[str, Scenario] = {
     "e2e": e2e.run,
+    "tracked": e2e.run_tracked,
     "stored": e2e.run_stored,
     "accept": accept.run,
     "accept-batch": accept.run_batches,

@@ -19,7 +19,7 @@ class Requests:
 
     `sites`: recipients lie at so many domains, by Zipf's law (site k has a weight of 1/k). `batch`: so many messages in one POST.
     `recipients`: so many recipients of one message. `short`: a few words instead of a whole confirmation.
-    `template`: a stored one, filled with `variables`.
+    `template`: a stored one, filled with `variables`; tracked. `tracked`: with pixel and tracked links, which else are switched off.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Requests:
         recipients: int = 1,
         short: bool = False,
         keys: bool = False,
+        tracked: bool = False,
         template: str = "",
         variables: dict[str, Any] | None = None,
     ) -> None:
@@ -44,7 +45,7 @@ class Requests:
         if template:
             bodies = [_filled(sender, where, stream, template, variables or {})]
         else:
-            bodies = [_body(seed, sender, where, stream, recipients, short=short) for seed in seeds]
+            bodies = [_body(seed, sender, where, stream, recipients, short=short, tracked=tracked) for seed in seeds]
         head = [f"POST /v1/messages{'/batch' if batch else ''} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
         head += ["Content-Type: application/json"] + ([f"Idempotency-Key: order-{NUMBER}"] if keys else [])
         self._head = "\r\n".join(head).encode()
@@ -78,8 +79,10 @@ def number_of(recipient: str) -> int:
     return int(recipient[8:18])
 
 
-def _body(seed: int, sender: str, domain: str, stream: str, recipients: int, *, short: bool) -> dict[str, Any]:
+def _body(seed: int, sender: str, domain: str, stream: str, recipients: int, *, short: bool, tracked: bool) -> dict[str, Any]:
     body = a_body(seed, sender=sender, recipient=f"customer{NUMBER}@{domain}", stream=stream)
+    if not tracked:
+        body["track"] = {"opens": False, "clicks": False}
     if recipients > 1:
         body["to"] = [f"customer{NUMBER}-{n}@{domain}" for n in range(recipients)]
     if short:
