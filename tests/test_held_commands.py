@@ -7,11 +7,11 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from app import store
 from app.cli.held import app
 from tests.builders import a_message, write
+from tests.commands import runner_of
 
 
 async def _fill(database_url: str) -> None:
@@ -28,13 +28,7 @@ async def _fill(database_url: str) -> None:
 def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("STAFFETTA_DATABASE_URL", database_url)
     asyncio.run(_fill(database_url))
-
-    def run(*words: str, status: int = 0) -> str:
-        result = CliRunner().invoke(app, words)
-        assert result.exit_code == status if isinstance(result.exit_code, int) else status == 1, result.output
-        return result.output if status == 0 else str(result.exit_code) + result.output
-
-    return run
+    return runner_of(app)
 
 
 def test_from_the_restore_to_the_last_word(run: Any) -> None:

@@ -23,7 +23,7 @@ from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
 from app.errors import FieldError, InvalidMessage
 from app.intake import admission
-from app.intake.moulds import Moulds
+from app.intake.moulds import Moulds, digest_of
 from app.mail.compose import Content, Draft, compose, compose_head
 from app.mail.finish import CLICKS, OPENS
 from app.mail.tracking import plan_as_json, plan_composed
@@ -76,9 +76,10 @@ class Contents:
         """InvalidMessage or MessageTooLarge when there can be none."""
         if use is None:
             return self._whole(frame, draft)
-        is_late = in_batch or frame.stream.lane_class != 0
-        if is_late and self.moulds.has_met(frame.account_id, draft.attachments) and await self.moulds.are_read():
-            return await self._late(frame, draft, use)
+        if in_batch or frame.stream.lane_class != 0:
+            files = digest_of(draft.attachments)
+            if self.moulds.has_met(frame.account_id, files) and await self.moulds.are_read():
+                return await self._late(frame, draft, use, files)
         return self._whole(frame, await self._fill(frame.account_id, draft, use))
 
     def _whole(self, frame: Frame, draft: Draft) -> Made:
@@ -92,7 +93,7 @@ class Contents:
         part_map = orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode()
         return Made(draft.subject, head, content.body, part_map, self._plan(content))
 
-    async def _late(self, frame: Frame, draft: Draft, use: TemplateUse) -> Made:
+    async def _late(self, frame: Frame, draft: Draft, use: TemplateUse, files_digest: bytes) -> Made:
         version = await self._templates.resolve(frame.account_id, use)
         checked = await self._templates.check_version(frame.account_id, version, use)
         subject = _subject_of(draft, checked.subject)
@@ -103,7 +104,7 @@ class Contents:
         try:
             head = compose_head(draft, message_id=frame.rfc_id, date=frame.dated) + _standing_fields(frame, draft)
             mould, is_new = self.moulds.choose(
-                frame.account_id, version, use.locale, draft.attachments, frame.purge_on, head=head, variables=variables
+                frame.account_id, version, use.locale, draft.attachments, files_digest, frame.purge_on, head=head, variables=variables
             )
         except ValueError as error:
             raise InvalidMessage(str(error)) from error

@@ -56,14 +56,14 @@ class Moulds:
             self._ask_again = time.monotonic() + _ASK_EVERY_SECONDS
         return self._are_read
 
-    def has_met(self, account_id: int, attachments: Sequence[Attachment]) -> bool:
+    def has_met(self, account_id: int, files_digest: bytes) -> bool:
         """Whether the account's mail had the same files lately. Files of one message alone go with it, to be erased with it."""
-        if not attachments:
+        if not files_digest:
             return True
-        digest = (account_id, _digest_of(attachments))
-        met = digest in self._met
-        self._met[digest] = None
-        self._met.move_to_end(digest)
+        files = (account_id, files_digest)
+        met = files in self._met
+        self._met[files] = None
+        self._met.move_to_end(files)
         if len(self._met) > _REMEMBERED:
             self._met.popitem(last=False)
         return met
@@ -74,13 +74,14 @@ class Moulds:
         version: Version,
         locale: str | None,
         attachments: Sequence[Attachment],
+        files_digest: bytes,
         purge_on: date,
         *,
         head: bytes,
         variables: bytes,
     ) -> tuple[Mould, bool]:
         """The mould for a message, and whether it is made for it. ValueError says which of the files cannot be mailed."""
-        key = (account_id, version.key, locale, purge_on, _digest_of(attachments))
+        key = (account_id, version.key, locale, purge_on, files_digest)
         mould = self._kept.get(key)
         if mould is not None:
             self._kept.move_to_end(key)
@@ -117,7 +118,8 @@ class Moulds:
         self._written.clear()
 
 
-def _digest_of(attachments: Sequence[Attachment]) -> bytes:
+def digest_of(attachments: Sequence[Attachment]) -> bytes:
+    """By what equal sets of files are known; empty for none."""
     if not attachments:
         return b""
     digest = hashlib.blake2b(digest_size=16)
