@@ -28,7 +28,7 @@ from app.cli.program import Program, command_line, program_environment
 from app.cli.settings import read_settings
 from app.config import Settings
 from app.embedded import EmbeddedServers, StartError
-from app.embedded.child import end_strays, last_words, running_with
+from app.embedded.child import end_strays, last_words, running_with, stop_child
 
 # Children carry it, so that a later run finds those whose supervisor was killed.
 _MARK = "STAFFETTA_STARTED_FOR"
@@ -36,7 +36,7 @@ _READY_SECONDS = 120.0
 _TICK_SECONDS = 0.25
 
 
-class _StopEarly(BaseException):
+class _StopEarly(Exception):
     """Told to stop while still starting."""
 
 
@@ -80,7 +80,7 @@ class _House:
         self._worker_count = workers
         self._as_json = as_json
         self._verbose = verbose
-        self._servers = EmbeddedServers(directory)
+        self._servers = EmbeddedServers(directory, self._stop_early)
         self._inbox: Program | None = None
         self._api: Program | None = None
         self._workers: list[Program] = []
@@ -105,6 +105,7 @@ class _House:
         self._inbox.start()  # it needs no database to receive
         self._servers.start()
         account = self._prepare(environment)
+        self._stop_early()
         self._api = self._program("api", environment, command="serve")
         self._workers = [self._program(f"worker-{number}", environment, command="worker") for number in range(1, self._worker_count + 1)]
         for program in (self._api, *self._workers):
@@ -134,7 +135,6 @@ class _House:
 
     def stop(self) -> None:
         """Doors first, then the workers with the time they need, the inbox that they deliver to, the servers last."""
-        self._started = True  # from here on a signal means: hurry
         if self._api is not None:
             self._api.stop(20.0)
         for worker in self._workers:
@@ -173,8 +173,14 @@ class _House:
         start = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             command = command_line("prepare", str(kept))
-            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)  # noqa: S603
-        if done.returncode != 0:
+            child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)  # noqa: S603
+        try:
+            while child.poll() is None:
+                self._stop_early()
+                time.sleep(0.01)
+        finally:
+            stop_child(child, ((signal.SIGTERM, 2.0),))
+        if child.returncode != 0:
             raise StartError(f"the database could not be prepared: {last_words(log, start)} (log: {log})")
         account: dict[str, str] = json.loads(kept.read_bytes())
         return account
@@ -183,6 +189,7 @@ class _House:
         until = time.monotonic() + _READY_SECONDS
         waiting = {"the API": (ports.api, "/readyz"), "the inbox": (ports.inbox_http, "/api/messages")}
         while waiting:
+            self._stop_early()
             for program in self._programs:
                 reason = program.why_ended()
                 if reason is not None:
@@ -203,14 +210,16 @@ class _House:
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stops += 1
-        if not self._started:
-            self._started = True
-            raise _StopEarly
-        if self._stops == 1:
+        if self._stops == 1 and self._started:
             self._say("stopping; once more to stop without waiting")
         elif self._stops > 1:
             for program in self._programs:
                 program.kill()
+
+    def _stop_early(self) -> None:
+        """Asked between the steps of the start: a signal's handler raises nothing, lest a child be started and nobody have it in hand."""
+        if self._stops:
+            raise _StopEarly
 
     def _drain_wakes(self) -> None:
         try:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from app.embedded.binaries import Binaries
@@ -132,11 +133,12 @@ class Postgres:
             owner=self._owner,
         )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, go_on: Callable[[], None]) -> None:
         """Wait until the server takes connections; replaying its journal after a crash may take a while."""
         assert self.child is not None
         until = time.monotonic() + _READY_SECONDS
         while not self._is_ready():
+            go_on()
             if self.child.poll() is not None:
                 raise StartError(_explain("PostgreSQL", last_words(self.log, self._log_start), self.log))
             if time.monotonic() > until:

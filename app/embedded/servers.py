@@ -20,6 +20,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,13 +37,17 @@ _SOCKET_DIRECTORY = re.compile(r"[A-Za-z0-9_./ +-]{1,85}")
 
 
 class EmbeddedServers:
-    """PostgreSQL and Valkey under `directory`, which is made when missing."""
+    """PostgreSQL and Valkey under `directory`, which is made when missing.
 
-    def __init__(self, directory: Path) -> None:
+    `go_on` is asked between the steps of a start and while one waits: what it raises ends the start.
+    """
+
+    def __init__(self, directory: Path, go_on: Callable[[], None] = lambda: None) -> None:
         self.directory = Path(os.path.abspath(directory))  # noqa: PTH100 (resolve would lose a symlink the user chose)
         self.log_directory = self.directory / "log"
         self.owner: Owner | None = None
         self.sockets = self.directory / "run"
+        self._go_on = go_on
         self._lock: int | None = None
         self._postgres: Postgres | None = None
         self._valkey: Valkey | None = None
@@ -71,10 +76,11 @@ class EmbeddedServers:
             self.claim()
             postgres, valkey = self._prepare()
             postgres.ensure_cluster()
+            self._go_on()
             valkey.start()
             postgres.start()
-            valkey.wait_until_ready()
-            postgres.wait_until_ready()
+            valkey.wait_until_ready(self._go_on)
+            postgres.wait_until_ready(self._go_on)
         except OSError as error:
             self.stop()
             raise StartError(_explain_os_error(error)) from error
@@ -116,7 +122,7 @@ class EmbeddedServers:
             if server is not None and server.child is not None and server.child.poll() is not None:
                 server.clear_strays()
                 server.start()
-                server.wait_until_ready()
+                server.wait_until_ready(self._go_on)
                 revived.append(name)
         return revived
 

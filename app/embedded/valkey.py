@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from app.embedded.binaries import Binaries
@@ -57,11 +58,12 @@ class Valkey:
             owner=self._owner,
         )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, go_on: Callable[[], None]) -> None:
         """Wait until the server answers PING; it says LOADING while it reads its file."""
         assert self.child is not None
         until = time.monotonic() + _READY_SECONDS
         while not self._answers():
+            go_on()
             if self.child.poll() is not None:
                 reason = last_words(self.log, self._log_start)
                 raise StartError(f"Valkey did not start: {reason} (log: {self.log})")
