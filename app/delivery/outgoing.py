@@ -89,7 +89,7 @@ def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks)
     wire = finish(
         job.head, body_of(job, signing, marks), added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000
     )
-    return_path = encode_return_path(recipient_id, marks.return_path_domain, marks.return_path_key)
+    return_path = encode_return_path(job.claimed.account_id, recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
     return Outgoing(job, hops, envelope, wire)
 

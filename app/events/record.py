@@ -26,7 +26,8 @@ class EventType(StrEnum):
     ACCEPTED = "message.accepted"  # committed; from here on every recipient reaches one final state
     DELIVERED = "message.delivered"  # the next hop said 250; this does not mean "in the inbox"
     DEFERRED = "message.deferred"  # not now; the next attempt has its time
-    BOUNCED = "message.bounced"  # refused for good in the dialogue
+    BOUNCED = "message.bounced"  # refused for good: in the dialogue, or reported after it was delivered (facts: late)
+    COMPLAINED = "message.complained"  # its reader called it spam; no more of its stream to the address
     EXPIRED = "message.expired"  # given up by age
     SUPPRESSED = "message.suppressed"  # not tried, or not again: the address is on the suppression list
     CANCELLED = "message.cancelled"  # withdrawn by its account before it was tried

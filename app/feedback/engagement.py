@@ -31,6 +31,7 @@ class Way(StrEnum):
     ONE_CLICK = "one_click"  # the mail program's button: List-Unsubscribe-Post
     PAGE = "page"  # the button of the page behind the link
     PREFERENCES = "preferences"  # the page with all streams
+    MAIL = "mail"  # a mail to the address that the mail came from
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ async def choose(database: Database, wakes: Wakes, reader: Reader, *, leave: Col
         # Rows are met in one order by everybody: two pages sent at once wait for each other.
         await store.suppressions.find_suppressions(connection, reader.account_id, address, locked=True)
         if leave:
-            left = await store.suppressions.add_unsubscribes(connection, reader.account_id, address, reader.recipient_id, sorted(leave))
+            left = await store.suppressions.add_own_words(
+                connection, reader.account_id, address, reader.recipient_id, sorted(leave), Reason.UNSUBSCRIBE
+            )
             events += [(EventType.UNSUBSCRIBED, stream) for stream in left]
         if join:
             lifted = await store.suppressions.lift_suppressions(

@@ -23,7 +23,7 @@ ERASED = "erased@erased.invalid"
 # What an event may say when nobody is to know about whom: everything but words and addresses of servers, programs and people.
 _FACTS_KEPT = (
     "recipient", "attempts", "tls", "phase", "code", "enhanced", "class", "next_attempt_at", "maybe_sent", "first", "by",
-    "machine_reason", "at", "stream", "way",
+    "machine_reason", "at", "stream", "way", "late", "feedback_type",
 )  # fmt: skip
 
 # Of an address in ASCII lower() in this locale is the suppression key; of others the key is made by us, out of the few that are possible.

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.store.db import HotConnection
 from app.store.erasure import ERASED
+from app.store.ids import message_of
 
 # A recipient's count of events is a smallint. Whoever holds a token could go on for ever: what would pass this is not counted.
 _MOST_EVENTS = 30_000
@@ -32,6 +33,13 @@ async def number_event(connection: HotConnection, account_id: int, recipient_id:
         ERASED,
     )
     return number
+
+
+async def find_stream(connection: HotConnection, account_id: int, recipient_id: UUID) -> str | None:
+    """The stream of the recipient's message; by primary key."""
+    query = "SELECT stream FROM messages WHERE account_id = $1 AND id = $2"
+    stream: str | None = await connection.fetchval(query, account_id, message_of(recipient_id))
+    return stream
 
 
 @dataclass(frozen=True, slots=True)

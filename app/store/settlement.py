@@ -3,7 +3,7 @@
 A row is settled by the worker that owns it, or not at all: an outcome told by a worker whose claim was taken over is kept as
 a stale attempt and changes no state. Final outcomes leave the queue; the others go back with the time of their next attempt
 (held: 'infinity'). One round trip, and its own transaction unless the caller has one open; what the events say is the word of
-events.record.
+events.record. A bounce that is reported after delivery is the one thing that changes a final state.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from app.store.db import HotConnection
+from app.store.erasure import ERASED
 from app.store.ids import new_id
 from app.store.states import FINAL, RecipientState
 
@@ -141,3 +143,31 @@ async def settle(connection: HotConnection, batch: Sequence[Settlement]) -> list
         [s.maybe_sent for s in batch],
     )
     return [Settled(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+class ReportedBack(NamedTuple):
+    """A delivered recipient that was reported back: its address, and the number of the event."""
+
+    address: str
+    events: int
+
+
+# Only what was delivered: whatever else is final has been told already, and what is still in the queue has no final word.
+_BOUNCE_LATE = """
+UPDATE recipients SET state = 'bounced_late', reason = $3, last_reply = coalesce($4, last_reply), events = events + 1, settled_at = now()
+WHERE account_id = $1 AND id = $2 AND state = 'delivered' AND address <> $5
+RETURNING address, events
+"""
+
+
+async def bounce_late(
+    connection: HotConnection, account_id: int, recipient_id: UUID, reason: str, reply: str | None
+) -> ReportedBack | None:
+    """A bounce after delivery, within the caller's transaction; None when the recipient is not delivered (any more)."""
+    row = await connection.fetchrow(_BOUNCE_LATE, account_id, recipient_id, reason, reply, ERASED)
+    return ReportedBack(*row) if row is not None else None
+
+
+async def is_unsettled(connection: HotConnection, recipient_id: UUID) -> bool:
+    """Whether the recipient is in the queue."""
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM queue WHERE recipient_id = $1)", recipient_id))

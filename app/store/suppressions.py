@@ -113,22 +113,24 @@ async def add_suppressions(connection: HotConnection, rows: Sequence[NewSuppress
     return {(row[0], row[1]) for row in added}
 
 
-_UNSUBSCRIBE = """
+_OWN_WORD = """
 INSERT INTO suppressions AS s (account_id, stream, address, reason, about, added_by)
-SELECT $1, stream, $2, 'unsubscribe', $3, 'recipient' FROM unnest($4::text[]) AS i(stream) ORDER BY stream
+SELECT $1, stream, $2, $5, $3, 'recipient' FROM unnest($4::text[]) AS i(stream) ORDER BY stream
 ON CONFLICT (account_id, address, stream) DO UPDATE
 SET reason = excluded.reason, about = excluded.about, added_by = excluded.added_by, created_at = now()
-WHERE s.reason NOT IN ('unsubscribe', 'complaint')
+WHERE s.reason NOT IN ($5, 'complaint')
 RETURNING stream
 """
 
 
-async def add_unsubscribes(connection: HotConnection, account_id: int, address: str, about: UUID, streams: Sequence[str]) -> list[str]:
-    """The recipient's own word on streams; returns those where it is new.
+async def add_own_words(
+    connection: HotConnection, account_id: int, address: str, about: UUID, streams: Sequence[str], reason: str
+) -> list[str]:
+    """The recipient's own word on streams, unsubscribe or complaint; returns those where it is new.
 
-    It takes the place of what the account or a receiver said before, so that lifting that does not lift this.
+    It takes the place of what the account or a receiver said before, so that lifting that does not lift this; a complaint stays one.
     """
-    return [row[0] for row in await connection.fetch(_UNSUBSCRIBE, account_id, address, about, list(streams))]
+    return [row[0] for row in await connection.fetch(_OWN_WORD, account_id, address, about, list(streams), reason)]
 
 
 _LIFT = """
