@@ -283,7 +283,7 @@ def make_directory() -> Path:
 def free_port() -> int:
     """A port that stays free while its server is away: below those that the kernel gives to outgoing connections."""
     while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311
+        port = random.randrange(20_000, 32_000)
         with socket.socket() as listening, contextlib.suppress(OSError):
             listening.bind(("127.0.0.1", port))
             return port
