@@ -21,7 +21,7 @@ _TURNS = range(6)
 async def end_backend(connection: HotConnection, other: HotConnection, turns: int) -> None:
     """PostgreSQL ends a session: its last word has arrived, and the loop has had so many turns to read it."""
     await other.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
-    time.sleep(0.02)  # noqa: ASYNC251  (the loop must not read meanwhile)
+    time.sleep(0.02)  # the loop must not read meanwhile
     for _ in range(turns):
         await asyncio.sleep(0)
 
