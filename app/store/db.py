@@ -35,10 +35,12 @@ metadata = MetaData(
 HotConnection = Any
 
 # What it looks like when PostgreSQL is away, or there and unable: stopping, read-only, out of disk, memory or connections.
+# InternalClientError: the server has said goodbye, and the end of the stream is not read yet.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
