@@ -10,14 +10,22 @@ import re
 from typing import Final
 
 # Addresses and links name things that are not meant, and advice says what may be the matter in general.
+_LISTS = r"spamhaus|spamcop|barracuda\w*|sorbs|uribl|surbl|abuseat"
 NOISE: Final = re.compile(
     r"(?:for more information|to view our|to learn|learn more|for instructions|to request removal)\b[^.]*|i'm not going to try again.*"
-    r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*|https?://\S+|\[[\d.:a-f]+\]"
+    r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*"
+    rf"|https?://\S*?({_LISTS})\S*|https?://\S+|\[[\d.:a-f]+\]"
 )
 # What relays write of the moment at which they were refused, when that was before any recipient was named.
 BEFORE_RCPT: Final = re.compile(
     r"in reply to (?:mail from|[eh]+lo|starttls)|after (?:mail from|ehlo|helo|initial connection|connect)|refused to talk to me"
     r"|did not like our (?:mail|helo|ehlo)|my name was rejected"
+)
+
+# At which moment a host refused, as relays write it.
+AT_RCPT: Final = re.compile(r"rcpt[ _]to|does not like recipient|rejected (?:the )?recipient|recipient command", re.IGNORECASE)
+AFTER_RCPT: Final = re.compile(
+    r"(?:in reply to|after|following|smtp command) (?:the )?(?:end of )?data\b|end of data|failed after i sent|>>> data|final data|text command", re.IGNORECASE
 )
 
 _NOT = r"(?:not|n't|n’t)"
@@ -52,7 +60,7 @@ _HURRY = (
     r"gr[ae]y-?\s?list",
     r"too many (?:connections|recipients|sessions|concurrent|messages|mails)",
     r"connection (?:rate|frequency|limit)|(?:daily|hourly|sending|relay) limit|excessive volume|quota for sending|sending quota",
-    r"mail loop|too many hops|exceeded \d+ hops|routing loop",
+    r"message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop",
 )
 _POLICY = (
     # the sender
@@ -61,7 +69,7 @@ _POLICY = (
     r"\bspf\b|\bdkim\b|\bdmarc\b|\barc\b|unauthenticated|not authenticated|authenticat(?:ion (?!required)|e)|auth failure",
     # his host
     r"reverse[ -]?(?:dns|lookup|mapping)|\brdns\b|\bptr\b|\bhelo\b|\behlo\b|fqdn|does not resolve|unverif[iy]able",
-    r"\brbl\b|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs|black ?list|block ?list|white ?list|allow ?list|listed (?:in|at|on|by)",
+    r"\brbl\b|\buribl|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs|black ?list|block ?list|white ?list|allow ?list|(?<!not )listed (?:in|at|on|by)",
     r"blocked|\bbl\d+\b|\bbanned\b|reputation|complaint|\babus",
     rf"(?:ip|host|server|network|connection)s? (?:address )?(?:is |was |are |has been |you.re using |will )?{_REFUSED}",
     r"client host|not accepting connections|access (?:is )?forbidden|server access|(?<!recipient address rejected: )access denied",
@@ -72,7 +80,7 @@ _POLICY = (
     # his message
     r"\bspam|\bube\b|\buce\b|\bvirus|malware|phish|unsolicited|\bjunk\b|bulk mail|suspicious",
     rf"message (?:was |has been )?{_REFUSED}|attachment|header|compliant|content",
-    r"policy|policies|security|prohibited|not allowed|not authori[sz]ed|unauthori[sz]ed|violat",
+    r"recipient.{0,3} preferences|policy|policies|security|prohibited|not allowed|not authori[sz]ed|unauthori[sz]ed|violat",
 )
 _TOO_LARGE = (
     r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
@@ -105,7 +113,7 @@ _INVALID_MAILBOX = (
 _INVALID_DOMAIN = (
     r"(?:host|domain)(?: name)?\W+(?:\S+\s+){0,3}?(?:unknown|not found|not exist|n't exist|invalid|not be (?:found|resolved))",
     r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
-    r"mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
+    r"domain is not reachable|mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
     r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W*$",
 )
 # Rules of the dialogue; late, because hosts add them to the true reason ("user unknown 503 bad sequence").
@@ -135,3 +143,6 @@ ORDERED_WORDS: Final = tuple(
         ("transient", _TRANSIENT),
     )
 )
+
+# Words that an address is known where they stand beside others that it is not.
+ALIVE: Final = tuple(re.compile("|".join(words)) for words in (_MAILBOX_FULL, _MAILBOX_DISABLED))
