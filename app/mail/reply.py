@@ -127,6 +127,7 @@ _BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
     (7, 17): ReplyClass.INVALID_MAILBOX,  # RFC 7293 §10: the mailbox has another owner now
     (7, 18): ReplyClass.INVALID_DOMAIN,
 }
+_ABOUT_ADDRESS = frozenset((ReplyClass.INVALID_MAILBOX, ReplyClass.INVALID_DOMAIN, ReplyClass.MAILBOX_FULL, ReplyClass.MAILBOX_DISABLED))
 # Hosts choose these two with care: no words say it better.
 _SURE = frozenset(((2, 2), (3, 4)))
 
@@ -162,13 +163,13 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
     if reply.enhanced is not None and _particular(reply.enhanced):
         return _by_code(reply)
     quoted = " ".join(_REPLY_LINE.findall(notice[:_LONGEST_NOTICE]))
-    quoted_reply = read_reply(quoted) if quoted else None
-    for told in (quoted, notice[:_LONGEST_NOTICE]):
-        if told and (kind := _by_words(_without_noise(_one_line(told).lower()))) is not None:
-            return kind
-    if quoted_reply is not None and not reply.code:
-        reply = quoted_reply
-    return _by_code(reply)
+    by_reply = _by_words(_without_noise(_one_line(quoted).lower()))
+    by_notice = _by_words(_without_noise(_one_line(notice[:_LONGEST_NOTICE]).lower()))
+    if by_reply is not None and not (by_reply is ReplyClass.TRANSIENT and by_notice in _ABOUT_ADDRESS):
+        return by_reply
+    if by_notice is not None:
+        return by_notice
+    return _by_code(reply if reply.code or not quoted else read_reply(quoted))
 
 
 def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> bool:

@@ -23,7 +23,9 @@ BEFORE_RCPT: Final = re.compile(
 )
 
 # At which moment a host refused, as relays write it.
-AT_RCPT: Final = re.compile(r"rcpt[ _]to|does not like recipient|rejected (?:the )?recipient|recipient command", re.IGNORECASE)
+AT_RCPT: Final = re.compile(
+    r"(?:reply to|after|following|our|progress was|>>>|\[) ?(?:the )?rcpt\b|does not like recipient|rejected (?:the )?recipient <", re.IGNORECASE
+)
 AFTER_RCPT: Final = re.compile(
     r"(?:in reply to|after|following|smtp command) (?:the )?(?:end of )?data\b|end of data|failed after i sent|>>> data|final data|text command", re.IGNORECASE
 )
@@ -102,6 +104,7 @@ _INVALID_MAILBOX = (
     r"no mailbox|no such (?:person|name|id)\b|(?:recip\w*|user|mailbox|address)\.?not\.?found|nosuchuser|unknown(?:user|recipient)",
     r"does(?:n't| not) have an? \S* ?(?:account|mailbox)|no account by that name|no longer (?:on server|with|works|employed|here)",
     r"recipient address rejected: (?:access denied|undeliverable|user)|address rejected(?!:)|unrout\w*able address|unroutable",
+    r"check (?:if|that|whether) (?:the |this )?(?:\w+ )?address is (?:correct|valid|right)",
     r"mailbox (?:is )?(?:currently )?unavailable|mailbox name not allowed|bad destination mailbox",
     # Italian, French, Spanish, Portuguese, German
     (
@@ -126,7 +129,7 @@ _TRANSIENT = (
     r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
     r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
     r"(?:unable|able|failed|could not|couldn't|requests) to (?:connect|establish)",
-    r"system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:not available|unavailable|refuse)",
+    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:not available|unavailable|refuse)",
 )
 
 ORDERED_WORDS: Final = tuple(

@@ -24,7 +24,7 @@ from typing import Final
 from app.mail.letter import Fields, Letter, Page, read_fields, read_head, read_letter
 from app.mail.reply import ReplyClass, classify_reported, is_proof
 from app.mail.report_plain import Named, cut_notice, read_notice
-from app.mail.report_status import STATUS_TYPES, StatusGroup, address_in, find_status, read_notification, read_status
+from app.mail.report_status import STATUS_TYPES, StatusGroup, address_in, find_status, read_notification, read_status, without_status
 from app.mail.report_words import AUTOREPLY, DAEMON, DELAY, FAILURE, FINAL, UNSUBSCRIBE
 
 
@@ -88,13 +88,14 @@ def read_report(raw: bytes) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class _Papers:
-    """The pages of a letter by what they are. `text` is all that was said, `notice` that without the mail quoted in it."""
+    """The pages of a letter by what they are. `text` is all that was said: the `notice` and the mail `quoted` in it."""
 
     letter: Letter
     status: str
     feedback: str | None
     text: str
     notice: str
+    quoted: str
     originals: tuple[str, ...]
     message_id: str
 
@@ -109,7 +110,11 @@ def _sort(letter: Letter) -> _Papers:
     originals = tuple(page.text for page in letter.pages if page.content_type in _ORIGINAL_TYPES)
     text = _told(letter.pages)
     notice = cut_notice(text)[:_LONGEST_NOTICE]
-    return _Papers(letter, status, feedback, text, notice, originals, _message_id(originals, text, notice))
+    quoted = text[len(notice) :]
+    message_id = _message_id(originals, quoted, notice)
+    if not status and (status := find_status(text)):
+        notice = without_status(notice)
+    return _Papers(letter, status, feedback, text, notice, quoted, originals, message_id)
 
 
 def _told(pages: Sequence[Page]) -> str:
@@ -124,12 +129,11 @@ def _told(pages: Sequence[Page]) -> str:
     return "\n\n".join(plain or [page.text for page in before])
 
 
-def _message_id(originals: Sequence[str], text: str, notice: str) -> str:
+def _message_id(originals: Sequence[str], quoted: str, notice: str) -> str:
     for original in originals:
         found = _ID.search(read_head(original.lstrip("\n")).first("message-id"))
         if found is not None:
             return found[1] or found[2]
-    quoted = text[len(notice) :]
     named = _ID_FIELD.search(quoted) or _ID_FIELD.search(notice)
     return named[1] if named is not None else ""
 
@@ -188,7 +192,7 @@ _KINDS: Final = (
 
 
 def _status(papers: _Papers) -> Report | None:
-    groups = read_status(papers.status) or read_status(find_status(papers.text)) or read_notification(papers.text)
+    groups = read_status(papers.status) or read_notification(papers.text)
     groups = [group for group in groups if group.action] or groups
     for kind, actions in _KINDS:
         chosen = [group for group in groups if group.action in actions]
@@ -205,7 +209,8 @@ def _reported(papers: _Papers, groups: Sequence[StatusGroup]) -> tuple[Reported,
         if key not in recipients:
             saying = named.get(key) or papers.notice[:4000]
             kind = classify_reported(group.diagnostic, group.status, saying)
-            proven = group.action == "failed" and is_proof(kind, group.diagnostic or saying, group.status, papers.notice)
+            words = papers.notice if len(groups) == 1 else saying
+            proven = group.action == "failed" and is_proof(kind, group.diagnostic or saying, group.status, words)
             told = group.diagnostic or named.get(key, "")
             recipients[key] = Reported(group.address, group.action, group.status, told[:_LONGEST_TOLD], kind, proven)
     return tuple(recipients.values())
@@ -261,13 +266,12 @@ def _chosen(papers: _Papers, listed: Sequence[str], named: Sequence[Named], acti
     sayings = {one.address.lower(): one.saying for one in named}
     addresses = list(listed) or [one.address for one in named]
     if not addresses:
-        quoted = papers.originals or (papers.text[len(papers.notice) :],)
-        addresses = _addressees(quoted)
+        addresses = _addressees(papers.originals or (papers.quoted,))
     found = []
     for address in _unique(addresses):
         saying = sayings.get(address.lower(), "") or " ".join(papers.notice[:4000].split())
         kind = classify_reported(saying, "", papers.notice[:4000])
-        proven = action == "failed" and is_proof(kind, saying, "", papers.notice)
+        proven = action == "failed" and is_proof(kind, saying, "", papers.notice if len(addresses) == 1 else saying)
         found.append(Reported(address, action, "", saying[:_LONGEST_TOLD], kind, proven))
     return tuple(found)
 

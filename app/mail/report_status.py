@@ -75,6 +75,11 @@ def find_status(text: str) -> str:
     return "\n".join(kept)
 
 
+def without_status(text: str) -> str:
+    """A text without the lines of such fields."""
+    return "\n".join(line for line in text.split("\n") if _STATUS_FIELD.match(line) is None)
+
+
 def read_notification(text: str) -> list[StatusGroup]:
     """The recipients of a notification in JSON, as providers post and mail them."""
     groups: list[StatusGroup] = []
@@ -131,9 +136,11 @@ def _groups(pairs: list[tuple[str, str]]) -> list[StatusGroup]:
 
 
 def _group(fields: Fields) -> StatusGroup | None:
-    address = next((found for name in _ORDER for value in fields.every(name) if (found := address_in(value))), "")
-    if not address:
+    addresses = [found for name in _ORDER for value in fields.every(name) if (found := address_in(value))]
+    if not addresses:
         return None
+    # A host's own name for a mailbox behind it is no address of the world.
+    address = next((one for one in addresses if "." in one.rpartition("@")[2]), addresses[0])
     diagnostic = _told(" ".join(fields.every("diagnostic-code")) or fields.first("x-supplementary-info", "x-notes", "reason", "x-display-reason"))
     status = _STATUS.search(fields.first("status"))
     action = action_of(fields.first("action"))

@@ -79,7 +79,7 @@ DAEMON: Final = re.compile(
 # Where the mail that came back begins, when it is quoted in the notice.
 QUOTED: Final = re.compile(
     r"^[ \t]*(?:[-=_*~+#]{2,}[^\n]{0,10}?)?(?:"
-    r"(?:this is |below (?:this line )?is |here is |following is )?(?:a |the |your )?(?:copy|headers?|text|body|start|beginning|part)\b[^\n]{0,40}\b(?:message|mail|e-?mail)\b[^\n]{0,60}"
+    r"(?:this is |below (?:this line )?is |here is |following is )?(?:a |the |your )?(?:copy|headers?|start|beginning|part)\b[^\n]{0,40}\b(?:message|mail|e-?mail)\b[^\n]{0,60}"
     r"|below (?:this|the next) line is (?:a |the )?(?:copy|original)[^\n]{0,60}"
     r"|(?:the |your )?(?:original|returned|undelivered|undeliverable|unsent|rejected|failed|old|non-delivered|bounced|offending|message) "
     r"(?:e-?mail |mail |message |text |headers? )?(?:text |headers? |body |contents? )?(?:follows?|is (?:attached|included|as follows|below)|below|attached)?"
