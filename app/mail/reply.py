@@ -169,7 +169,9 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
         return by_reply
     if by_notice is not None:
         return by_notice
-    return _by_code(reply if reply.code or not quoted else read_reply(quoted))
+    if not reply.code:
+        reply = read_reply(quoted) if quoted else Reply(500, None, "")  # what is given up for no reason that we read was refused
+    return _by_code(reply)
 
 
 def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> bool:
@@ -186,7 +188,7 @@ def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> boo
         return False
     if kind is ReplyClass.INVALID_DOMAIN:
         return True
-    moment = f"{diagnostic} {notice[:_LONGEST_NOTICE]}"
+    moment = " ".join(f"{diagnostic} {notice[:_LONGEST_NOTICE]}".split())
     about_address = any(code[1] == 1 and 1 <= code[2] <= 10 for code in codes)
     if not about_address and (AFTER_RCPT.search(moment) is not None or AT_RCPT.search(moment) is None):
         return False

@@ -24,7 +24,7 @@ BEFORE_RCPT: Final = re.compile(
 
 # At which moment a host refused, as relays write it.
 AT_RCPT: Final = re.compile(
-    r"(?:reply to|after|following|our|progress was|>>>|\[) ?(?:the )?rcpt\b|does not like recipient|rejected (?:the )?recipient <", re.IGNORECASE
+    r"(?:reply to|after|following|our|progress was|>>>|\[)\s?(?:the )?rcpt(?=[ _])|does not like recipient|rejected (?:the )?recipient <", re.IGNORECASE
 )
 AFTER_RCPT: Final = re.compile(
     r"(?:in reply to|after|following|smtp command) (?:the )?(?:end of )?data\b|end of data|failed after i sent|>>> data|final data|text command", re.IGNORECASE
@@ -56,6 +56,11 @@ _SHUT = (
 )
 _FULL = r"(?:full|over ?quota|exceed(?:s|ed)?|over (?:the |its |his )?(?:limit|allocation|size))"
 
+# The host's own disk and programs: whatever else they say comes from there.
+_SYSTEM = (
+    r"(?:could ?n[o'’]t|cannot|can['’]t|unable to|error|failed) (?:creat|open|writ|lock|append|access)\w* (?:\w+ )?(?:\S*/|file|spool|lock|output|mailbox file)",
+    r"permission denied|no space left|disk (?:is )?full|i/o error|read-only file",
+)
 # The sender is in a hurry, or the mail is in a circle: about neither address, and often said in the words of policy.
 _HURRY = (
     r"receiving (?:mail|messages) (?:too quickly|at a rate)",
@@ -81,8 +86,9 @@ _POLICY = (
     r"not (?:configured|permitted|allowed|able) to relay|unable to relay",
     # his message
     r"\bspam|\bube\b|\buce\b|\bvirus|malware|phish|unsolicited|\bjunk\b|bulk mail|suspicious",
-    rf"message (?:was |has been )?{_REFUSED}|attachment|header|compliant|content",
-    r"recipient.{0,3} preferences|policy|policies|security|prohibited|not allowed|not authori[sz]ed|unauthori[sz]ed|violat",
+    rf"message (?:was |has been )?{_REFUSED}(?!\. not enough)|attachment|header|compliant|content",
+    r"recipient.{0,3} preferences|policy|policies|security|prohibited|(?<!name )not allowed|not authori[sz]ed|unauthori[sz]ed|(?<!quota )violat"
+    r"|refused to talk to me: \d+ (?:\S+ ){0,3}?service (?:not |un)available",
 )
 _TOO_LARGE = (
     r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
@@ -91,6 +97,8 @@ _TOO_LARGE = (
 )
 _MAILBOX_FULL = (
     rf"(?:mail ?box|inbox|mail ?folder|mail ?drop|user|account|quota|storage|disk)\b.{{0,30}}\b{_FULL}\b",
+    r"mailbox size limit|(?:exhausted|exceed\w*) (?:\w+ ){0,3}?storage|storage (?:space )?in (?:the )?(?:user|recipient)\S* mailbox"
+    r"|postfach (?:\w+ ){0,2}?(?:voll|überfüllt)|zu ?viele mails|(?:boite|boîte|casella|buzón|caixa)\b.{0,30}\b(?:pleine|piena|llen[ao]|cheia)",
     r"over[ -]?quota|quota (?:is )?(?:full|exceeded|violat)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
     r"(?:not enough|insufficient|no) (?:mailbox |user |disk )?(?:storage|space) (?:available |left )?(?:for|in|on) (?:user|mail|recip|th)",
 )
@@ -125,6 +133,7 @@ _DIALOGUE = (
     r"syntax error|protocol (?:error|violation)|rfc ?\d{3,4}|authentication required",
 )
 _TRANSIENT = (
+    r"retry time(?:out)? (?:not reached|exceeded)|(?:for|in) \d+ (?:hour|day|minute)s?\b|loops? back to|lost connection|configuration error",
     r"timed? ?out|timeout|try (?:again|later|re)|later\b|temporar|throttl|deferr|delayed|expired|queue too long",
     r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
     r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
@@ -135,6 +144,8 @@ _TRANSIENT = (
 ORDERED_WORDS: Final = tuple(
     (kind, re.compile("|".join(words)))
     for kind, words in (
+        ("mailbox_full", (r"mailbox size limit exceeded|(?:not enough|insufficient) (?:storage )?space in user",)),
+        ("transient", _SYSTEM),
         ("transient", _HURRY),
         ("policy", _POLICY),
         ("too_large", _TOO_LARGE),

@@ -25,7 +25,7 @@ from app.mail.letter import Fields, Letter, Page, read_fields, read_head, read_l
 from app.mail.reply import ReplyClass, classify_reported, is_proof
 from app.mail.report_plain import Named, cut_notice, read_notice
 from app.mail.report_status import STATUS_TYPES, StatusGroup, address_in, find_status, read_notification, read_status, without_status
-from app.mail.report_words import AUTOREPLY, DAEMON, DELAY, FAILURE, FINAL, UNSUBSCRIBE
+from app.mail.report_words import AUTOREPLY, DAEMON, DELAY, FAILURE, FINAL, STILL_TRIED, UNSUBSCRIBE
 
 
 class ReportKind(StrEnum):
@@ -191,6 +191,9 @@ _KINDS: Final = (
 )
 
 
+_STATUS_OF: Final = {"delayed": "4.0.0"}
+
+
 def _status(papers: _Papers) -> Report | None:
     groups = read_status(papers.status) or read_notification(papers.text)
     groups = [group for group in groups if group.action] or groups
@@ -208,7 +211,7 @@ def _reported(papers: _Papers, groups: Sequence[StatusGroup]) -> tuple[Reported,
         key = group.address.lower()
         if key not in recipients:
             saying = named.get(key) or papers.notice[:4000]
-            kind = classify_reported(group.diagnostic, group.status, saying)
+            kind = classify_reported(group.diagnostic, group.status or _STATUS_OF.get(group.action, ""), saying)
             words = papers.notice if len(groups) == 1 else saying
             proven = group.action == "failed" and is_proof(kind, group.diagnostic or saying, group.status, words)
             told = group.diagnostic or named.get(key, "")
@@ -228,8 +231,9 @@ def _notice(papers: _Papers) -> Report | None:
     named = read_notice(papers.notice, _own(fields))
     if not (listed or named or _is_from_system(fields)):
         return None  # nobody is named by nobody that we know
-    delayed = DELAY.search(said[:6000]) is not None or DELAY.search(papers.subject) is not None
-    final = FINAL.search(said[:6000]) is not None
+    tried = STILL_TRIED.search(said[:6000]) is not None
+    delayed = tried or DELAY.search(said[:6000]) is not None or DELAY.search(papers.subject) is not None
+    final = not tried and FINAL.search(said[:6000]) is not None
     kind = ReportKind.DELAY if delayed and not final else ReportKind.BOUNCE
     return Report(kind, _chosen(papers, listed, named, "failed" if kind is ReportKind.BOUNCE else "delayed"), papers.message_id)
 
@@ -270,7 +274,7 @@ def _chosen(papers: _Papers, listed: Sequence[str], named: Sequence[Named], acti
     found = []
     for address in _unique(addresses):
         saying = sayings.get(address.lower(), "") or " ".join(papers.notice[:4000].split())
-        kind = classify_reported(saying, "", papers.notice[:4000])
+        kind = classify_reported(saying, _STATUS_OF.get(action, ""), papers.notice[:4000])
         proven = action == "failed" and is_proof(kind, saying, "", papers.notice if len(addresses) == 1 else saying)
         found.append(Reported(address, action, "", saying[:_LONGEST_TOLD], kind, proven))
     return tuple(found)

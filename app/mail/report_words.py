@@ -48,6 +48,11 @@ DELAY: Final = _any(
     r"(?:attempts|tries|trying) (?:\S+ ){0,3}?(?:continue|for)|no action is required|(?:need|have) to resend|warning message only|temporar(?:y|ily) (?:\w+ ){0,2}?undeliver",
     r"verzögert|vertraagd|retardé|différé|en attente de|retrasad|demorad|in ritardo|ritardat|atrasad|opóźni|zpožděn|késleltet|gecik|задерж|отложен|遅延|遅れ|延迟|延遲|지연",
 )
+# Mail that is still being tried for certain, whatever is said of what comes after.
+STILL_TRIED: Final = _any(
+    r"no action is required|(?:not|n['’]t) need to (?:resend|take any)|just a warning|warning (?:message )?only|not yet been|has not yet|have not yet|still undelivered",
+    r"(?:will|to) (?:continue|keep)(?: on)? (?:\w+ ){0,3}?(?:try|attempt|retr|deliver)|attempts will|will be (?:re-?tried|tried again|re-?attempted)|will (?:retry|try again)",
+)
 # Words by which a notice that speaks of delay is final all the same.
 FINAL: Final = _any(
     r"giv(?:e|en|ing) up|gave up|permanent|could not be delivered (?:for|after|within)|(?:not|n['’]t) (?:\w+ ){0,2}?(?:try|retry|be retried|be tried)",
