@@ -80,7 +80,9 @@ def read_letter(raw: bytes) -> Letter:
     fields = read_head(_lines(raw[: min(structure.body_start, _LONGEST_HEAD)]))
     pages: list[Page] = []
     room = _LONGEST_IN_ALL
-    for part in structure.parts[:_MOST_PAGES]:
+    # Too many parts, or too deep: what there is is read as one.
+    parts = structure.parts or (Part("1", "text/plain", "", "7bit", 0, len(raw) - structure.body_start),)
+    for part in parts[:_MOST_PAGES]:
         page = _read_page(raw, structure.body_start, part, min(room, _LONGEST_PAGE))
         if page is not None:
             pages.append(page)

@@ -67,7 +67,7 @@ _HURRY = (
     r"gr[ae]y-?\s?list",
     r"too many (?:connections|recipients|sessions|concurrent|messages|mails)",
     r"connection (?:rate|frequency|limit)|(?:daily|hourly|sending|relay) limit|excessive volume|quota for sending|sending quota",
-    r"message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop",
+    r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)|message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop",
 )
 _POLICY = (
     # the sender
@@ -133,12 +133,12 @@ _DIALOGUE = (
     r"syntax error|protocol (?:error|violation)|rfc ?\d{3,4}|authentication required",
 )
 _TRANSIENT = (
-    r"retry time(?:out)? (?:not reached|exceeded)|(?:for|in) \d+ (?:hour|day|minute)s?\b|loops? back to|lost connection|configuration error",
+    r"deliver for the last \d|failing for a long time|retry time(?:out)? (?:not reached|exceeded)|(?:for|in) \d+ (?:hour|day|minute)s?\b|loops? back to|lost connection|configuration error",
     r"timed? ?out|timeout|try (?:again|later|re)|later\b|temporar|throttl|deferr|delayed|expired|queue too long",
     r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
     r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
     r"(?:unable|able|failed|could not|couldn't|requests) to (?:connect|establish)",
-    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:not available|unavailable|refuse)",
+    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:currently )?(?:not available|unavailable|refuse)",
 )
 
 ORDERED_WORDS: Final = tuple(

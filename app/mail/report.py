@@ -244,7 +244,7 @@ def _is_notice(papers: _Papers, said: str) -> bool:
     daemon, bounced = _is_daemon(fields), _has_null_sender(fields)
     report = papers.letter.content_type == "multipart/report" and "report-type=disposition" not in fields.first("content-type").lower().replace('"', "")
     subject = FAILURE.search(papers.subject) is not None or DELAY.search(papers.subject) is not None
-    speaks = FAILURE.search(said[:6000]) is not None
+    speaks = FAILURE.search(said[:6000]) is not None or (daemon and DELAY.search(said[:6000]) is not None)
     if _is_answer(papers) and not (daemon and (subject or speaks)):
         return False
     points = 2 * daemon + bounced + 2 * report + 2 * subject + 2 * speaks

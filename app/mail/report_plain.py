@@ -7,6 +7,7 @@ Every line of the notice (the quoted mail cut off) that names an address is rank
     3   it stands in a sentence about failure                                 Your message to ada@example.com could not be delivered
     2   it stands in the dialogue                                             550 <ada@example.com>... User unknown
     1   it is named at all
+    0   the header of the mail names it, as the notice repeats it             To: ada@example.com
 
 Addresses of those who write and of those who can be asked are none of these; neither is the address that the notice came to, unless
 it is the only one. What is said of a recipient is what stands from his line to the next one's.
@@ -28,7 +29,7 @@ _MOST_RECIPIENTS: Final = 500
 _LONGEST_SAYING: Final = 1500
 
 _ADDRESS: Final = r"[\w.!#$%&'*+/=?^`{|}~\-]{1,64}@[A-Za-z0-9\u00a1-\uffff\-_]{1,63}(?:\.[A-Za-z0-9\u00a1-\uffff\-_]{1,63}){0,8}"
-_ANYWHERE = re.compile(rf"(?<![\w.+\-@/])({_ADDRESS})(?![\w@])")
+_ANYWHERE = re.compile(rf"(?<![\w.+\-@/])(?:smtp[=:])?({_ADDRESS})(?![\w@])", re.IGNORECASE)
 _COLUMN = re.compile(rf"[\"'<]{{0,2}}({_ADDRESS})[\"'>]{{0,2}}[ \t]*(?::|;|\.\.\.|\t|[ \t]{{2,}}\S|[ \t]\(|[ \t]\[)")
 _BEGINS = re.compile(rf"[\s>*\-<\"'(\[•]{{0,40}}({_ADDRESS})[\"'>)\]]{{0,3}}(?:[ \t]*$|[ \t]*[:;,(\[]|\.{{3}}|[ \t]+(?:on|was|is|has|-|\S+ \S+))")
 _LABEL = re.compile(
@@ -38,6 +39,7 @@ _LABEL = re.compile(
 )
 _WITH_NAME = re.compile(rf"[\s>*\-]{{0,20}}(?:\"[^\"]{{0,80}}\"|[\w .,'\-]{{1,60}})[ \t]{{0,4}}<({_ADDRESS})>[ \t]*$")
 _DIALOGUE = re.compile(r"rcpt to|^[\s<>\-]{0,8}[45]\d\d[ \-]|\.\.\. |<<<", re.IGNORECASE)
+_HEADER = re.compile(r"[\s>]{0,20}(?:to|cc|subject|sent|date)[ \t]*:", re.IGNORECASE)
 # Lines about who wrote, who asks, who can be asked.
 _OTHERS = re.compile(
     r"mail from|from:|\bfrom\b[ \t]*[:<]|sender|expanded from|envelope-from|return-path|reply-to|message-id|\bid\b:|contact|assist|question|complain|\bhelp\b|support"
@@ -88,7 +90,8 @@ def _rank(lines: Sequence[str]) -> list[tuple[int, int, str]]:
     for number, line in enumerate(lines):
         if "@" in line and len(found) < _MOST_RECIPIENTS:
             found += [(rank, number, address) for rank, address in _rank_line(line, before)]
-        before = line if line.strip() else ""
+        # An empty line ends a sentence, but not what ends with a colon.
+        before = line if line.strip() else before if before.rstrip().endswith(":") else ""
     return found
 
 
@@ -100,6 +103,8 @@ def _rank_line(line: str, before: str) -> list[tuple[int, str]]:
                 addresses += [address_in(one) for one in _ANYWHERE.findall(line[named.end(1) :]) if re.fullmatch(r"[\s,;<>\"']*", line[named.end(1) : line.find(one, named.end(1))])]
             return [(rank, address) for address in addresses if address]
     addresses = [address for one in _ANYWHERE.findall(line) if (address := address_in(one))]
+    if _HEADER.match(line) is not None:
+        return [(0, address) for address in addresses]
     if _OTHERS.search(line) is not None:
         return []
     sentence = f"{before} {line}".lower()

@@ -21,6 +21,7 @@ _MOST_RECIPIENTS: Final = 500
 _EMPTY_LINES = re.compile(r"\n[ \t]*\n\s*")
 _QUOTE = re.compile(r"^(?:>[ \t]?){1,9}", re.MULTILINE)
 _ADDRESS = re.compile(r"<\s*([^<>\s]{1,320}@[^<>\s]{1,255})\s*>|([^<>\s;,:()\"']{1,320}@[^<>\s;,()\"']{1,255})")
+_KIND_OF_ADDRESS = re.compile(r"(?:smtp|mailto|rfc822)[=:;]", re.IGNORECASE)
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 _IN_TEXT = re.compile(r"^[ \t>]{0,20}(?:final|original)-recipient[ \t]*:[^\n]*@", re.IGNORECASE | re.MULTILINE)
 _STATUS_FIELD = re.compile(
@@ -95,7 +96,7 @@ def address_in(text: str) -> str:
     found = _ADDRESS.search(text[:2000])
     if found is None:
         return ""
-    local, _, domain = (found[1] or found[2]).strip("'\"").rpartition("@")
+    local, _, domain = _KIND_OF_ADDRESS.sub("", (found[1] or found[2]).strip("'\"")).rpartition("@")
     return f"{local}@{domain.lower().strip('.')}" if local and domain else ""
 
 

@@ -19,7 +19,7 @@ _DELIVERED = r"(?:deliver(?:ed|able)?|sent|routed|relayed|forwarded|processed|re
 # Mail that could not be delivered: in a subject, or in the notice itself.
 FAILURE: Final = _any(
     r"un-?deliver|non-?deliver|failure notice|delivery (?:\S+ ){0,3}?(?:fail|error|problem|unsuccessful|impossible)",
-    r"fail(?:ed|ure)?\W+(?:\S+\s+){0,3}?deliver|deliver\w*\W+(?:\S+\s+){0,6}?(?:failed|failure|unsuccessful|aborted)",
+    r"failed (?:e-?)?mail\b|fail(?:ed|ure)?\W+(?:\S+\s+){0,3}?deliver|deliver\w*\W+(?:\S+\s+){0,6}?(?:failed|failure|unsuccessful|aborted)",
     rf"{_NOT} (?:be |been |yet )?(?:\w+ ){{0,2}}?{_DELIVERED}\b|(?:unable|failed|failure|problems?|errors?|impossible) (?:\w+ ){{0,2}}?(?:to )?deliver",
     r"(?:error|failure|problem)s? (?:\w+ ){0,3}?(?:while )?(?:in )?(?:deliver|sending|processing|trying)|cannot (?:be )?(?:deliver|sen[dt])",
     r"return(?:ed|ing) (?:your |the |e-?)*(?:mail|message)|mail (?:system )?error|(?:mail|message) (?:was |has been |is |being )*returned",
@@ -86,8 +86,8 @@ QUOTED: Final = re.compile(
     r"^[ \t]*(?:[-=_*~+#]{2,}[^\n]{0,10}?)?(?:"
     r"(?:this is |below (?:this line )?is |here is |following is )?(?:a |the |your )?(?:copy|headers?|start|beginning|part)\b[^\n]{0,40}\b(?:message|mail|e-?mail)\b[^\n]{0,60}"
     r"|below (?:this|the next) line is (?:a |the )?(?:copy|original)[^\n]{0,60}"
-    r"|(?:the |your )?(?:original|returned|undelivered|undeliverable|unsent|rejected|failed|old|non-delivered|bounced|offending|message) "
-    r"(?:e-?mail |mail |message |text |headers? )?(?:text |headers? |body |contents? )?(?:follows?|is (?:attached|included|as follows|below)|below|attached)?"
+    r"|(?:the |your )?(?:original|returned|undelivered|undeliverable|unsent|rejected|old|non-delivered|bounced|offending) ?"
+    r"(?:(?:e-?mail|mail|message|text|headers?|body|contents?) ?){0,3}(?:follows?|is (?:attached|included|as follows|below)|as received is as follows|below|attached)?"
     r")[ \t]*[-:.=_*~+#]*[ \t]*$"
     r"|^[ \t]*[-=_*]{2,}[ \t]*(?:(?:forwarded|original|returned|unsent|undelivered|message|mail|以下|元の|原始)[^\n]{0,50})[-=_*]{2,}[ \t]*$"
     r"|^[-=_* \t]{0,40}(?:the )?(?:original |message |mail |full )?(?:message |mail |e-?mail )?(?:headers?|text|body|contents?)?(?: of (?:the |your )?(?:original )?(?:message|mail))?"
