@@ -36,6 +36,9 @@ class ReplyClass(StrEnum):
     TRANSIENT = "transient"  # passing trouble, of theirs or on the way: busy, unreachable, too fast
     POLICY = "policy"  # this host, this sender or this content is not wanted, or broke a rule
     TOO_LARGE = "too_large"  # the message is larger than they take
+    # Of reports alone:
+    COMPLAINT = "complaint"  # its reader called the mail spam
+    AUTOREPLY = "autoreply"  # a program answered in the recipient's name
 
     @property
     def suppresses(self) -> bool:
@@ -177,20 +180,23 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
 def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> bool:
     """Whether a report of a dead address is proof enough to send nothing there again: two of its statements must agree.
 
-    The words must be borne out by a code about addresses (RFC 3463 §3.2; what vendors number themselves is none), or by the moment: the host
-    refused the recipient itself. Who takes the recipient and then says "unknown" after the content has his own reasons. A code for
-    passing trouble, or words in the notice that the mailbox is full or locked, and it is no proof."""
+    The words must be borne out by a code about addresses (RFC 3463 §3.2; what vendors number themselves is none), or by the moment: the
+    host refused the recipient itself. Who takes the recipient and says "unknown" after the content has reasons of his own. A code for
+    passing trouble, or words in the notice that the mailbox is full or locked, and it is no proof.
+    """
     if not kind.suppresses:
         return False
     reply = read_reply(diagnostic)
     codes = [tuple(map(int, code.split("."))) for code in (reply.enhanced, status) if code]
     if any(code[0] == 4 or code[1] == 7 or code[1:] == (2, 2) for code in codes) or reply.code // 100 == 4:
         return False
-    if kind is ReplyClass.INVALID_DOMAIN:
-        return True
     moment = " ".join(f"{diagnostic} {notice[:_LONGEST_NOTICE]}".split())
     about_address = any(code[1] == 1 and 1 <= code[2] <= 10 for code in codes)
-    if not about_address and (AFTER_RCPT.search(moment) is not None or AT_RCPT.search(moment) is None):
+    if not about_address and AFTER_RCPT.search(moment) is not None:
+        return False
+    if kind is ReplyClass.INVALID_DOMAIN:
+        return True
+    if not about_address and AT_RCPT.search(moment) is None:
         return False
     return not any(pattern.search(notice[:_LONGEST_NOTICE].lower()) for pattern in ALIVE)
 

@@ -24,10 +24,13 @@ BEFORE_RCPT: Final = re.compile(
 
 # At which moment a host refused, as relays write it.
 AT_RCPT: Final = re.compile(
-    r"(?:reply to|after|following|our|progress was|>>>|\[)\s?(?:the )?rcpt(?=[ _])|does not like recipient|rejected (?:the )?recipient <", re.IGNORECASE
+    r"(?:reply to|after|following|our|progress was|>>>|\[)\s?(?:the )?rcpt(?=[ _])|does not like recipient|rejected (?:the )?recipient <",
+    re.IGNORECASE,
 )
 AFTER_RCPT: Final = re.compile(
-    r"(?:in reply to|after|following|smtp command) (?:the )?(?:end of )?data\b|end of data|failed after i sent|>>> data|final data|text command", re.IGNORECASE
+    r"(?:in reply to|after|following|smtp command) (?:the )?(?:end of )?data\b|end of data"
+    r"|failed after i sent|>>> data|final data|text command",
+    re.IGNORECASE,
 )
 
 _NOT = r"(?:not|n't|n’t)"
@@ -58,7 +61,10 @@ _FULL = r"(?:full|over ?quota|exceed(?:s|ed)?|over (?:the |its |his )?(?:limit|a
 
 # The host's own disk and programs: whatever else they say comes from there.
 _SYSTEM = (
-    r"(?:could ?n[o'’]t|cannot|can['’]t|unable to|error|failed) (?:creat|open|writ|lock|append|access)\w* (?:\w+ )?(?:\S*/|file|spool|lock|output|mailbox file)",
+    (
+        r"(?:could ?n[o'’]t|cannot|can['’]t|unable to|error|failed) (?:creat|open|writ|lock|append|access)\w* "
+        r"(?:\w+ )?(?:\S*/|file|spool|lock|output|mailbox file)"
+    ),
     r"permission denied|no space left|disk (?:is )?full|i/o error|read-only file",
 )
 # The sender is in a hurry, or the mail is in a circle: about neither address, and often said in the words of policy.
@@ -67,7 +73,8 @@ _HURRY = (
     r"gr[ae]y-?\s?list",
     r"too many (?:connections|recipients|sessions|concurrent|messages|mails)",
     r"connection (?:rate|frequency|limit)|(?:daily|hourly|sending|relay) limit|excessive volume|quota for sending|sending quota",
-    r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)|message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop",
+    r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)",
+    r"message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop",
 )
 _POLICY = (
     # the sender
@@ -76,7 +83,8 @@ _POLICY = (
     r"\bspf\b|\bdkim\b|\bdmarc\b|\barc\b|unauthenticated|not authenticated|authenticat(?:ion (?!required)|e)|auth failure",
     # his host
     r"reverse[ -]?(?:dns|lookup|mapping)|\brdns\b|\bptr\b|\bhelo\b|\behlo\b|fqdn|does not resolve|unverif[iy]able",
-    r"\brbl\b|\buribl|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs|black ?list|block ?list|white ?list|allow ?list|(?<!not )listed (?:in|at|on|by)",
+    r"\brbl\b|\buribl|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs",
+    r"black ?list|block ?list|white ?list|allow ?list|(?<!not )listed (?:in|at|on|by)",
     r"blocked|\bbl\d+\b|\bbanned\b|reputation|complaint|\babus",
     rf"(?:ip|host|server|network|connection)s? (?:address )?(?:is |was |are |has been |you.re using |will )?{_REFUSED}",
     r"client host|not accepting connections|access (?:is )?forbidden|server access|(?<!recipient address rejected: )access denied",
@@ -87,8 +95,8 @@ _POLICY = (
     # his message
     r"\bspam|\bube\b|\buce\b|\bvirus|malware|phish|unsolicited|\bjunk\b|bulk mail|suspicious",
     rf"message (?:was |has been )?{_REFUSED}(?!\. not enough)|attachment|header|compliant|content",
-    r"recipient.{0,3} preferences|policy|policies|security|prohibited|(?<!name )not allowed|not authori[sz]ed|unauthori[sz]ed|(?<!quota )violat"
-    r"|refused to talk to me: \d+ (?:\S+ ){0,3}?service (?:not |un)available",
+    r"recipient.{0,3} preferences|policy|policies|security|prohibited|(?<!name )not allowed|not authori[sz]ed|unauthori[sz]ed",
+    r"(?<!quota )violat|refused to talk to me: \d+ (?:\S+ ){0,3}?service (?:not |un)available",
 )
 _TOO_LARGE = (
     r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
@@ -97,8 +105,10 @@ _TOO_LARGE = (
 )
 _MAILBOX_FULL = (
     rf"(?:mail ?box|inbox|mail ?folder|mail ?drop|user|account|quota|storage|disk)\b.{{0,30}}\b{_FULL}\b",
-    r"mailbox size limit|(?:exhausted|exceed\w*) (?:\w+ ){0,3}?storage|storage (?:space )?in (?:the )?(?:user|recipient)\S* mailbox"
-    r"|postfach (?:\w+ ){0,2}?(?:voll|überfüllt)|zu ?viele mails|(?:boite|boîte|casella|buzón|caixa)\b.{0,30}\b(?:pleine|piena|llen[ao]|cheia)",
+    r"mailbox size limit|(?:exhausted|exceed\w*) (?:\w+ ){0,3}?storage|storage (?:space )?in (?:the )?(?:user|recipient)\S* mailbox",
+    r"postfach (?:\w+ ){0,2}?(?:voll|überfüllt)|zu ?viele mails",
+    r"(?:boite|boîte|casella|buzón|caixa)\b.{0,30}\b(?:pleine|piena|llen[ao]|cheia)",
+    r"over (?:the |its |his |their )?(?:\w+ )?quota",
     r"over[ -]?quota|quota (?:is )?(?:full|exceeded|violat)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
     r"(?:not enough|insufficient|no) (?:mailbox |user |disk )?(?:storage|space) (?:available |left )?(?:for|in|on) (?:user|mail|recip|th)",
 )
@@ -133,12 +143,14 @@ _DIALOGUE = (
     r"syntax error|protocol (?:error|violation)|rfc ?\d{3,4}|authentication required",
 )
 _TRANSIENT = (
-    r"deliver for the last \d|failing for a long time|retry time(?:out)? (?:not reached|exceeded)|(?:for|in) \d+ (?:hour|day|minute)s?\b|loops? back to|lost connection|configuration error",
+    r"deliver for the last \d|failing for a long time|retry time(?:out)? (?:not reached|exceeded)",
+    r"(?:for|in) \d+ (?:hour|day|minute)s?\b|loops? back to|lost connection|configuration error",
     r"timed? ?out|timeout|try (?:again|later|re)|later\b|temporar|throttl|deferr|delayed|expired|queue too long",
     r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
     r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
     r"(?:unable|able|failed|could not|couldn't|requests) to (?:connect|establish)",
-    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:currently )?(?:not available|unavailable|refuse)",
+    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error",
+    r"service (?:is )?(?:currently )?(?:not available|unavailable|refuse)",
 )
 
 ORDERED_WORDS: Final = tuple(

@@ -16,7 +16,7 @@ it is the only one. What is said of a recipient is what stands from his line to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,19 +31,24 @@ _LONGEST_SAYING: Final = 1500
 _ADDRESS: Final = r"[\w.!#$%&'*+/=?^`{|}~\-]{1,64}@[A-Za-z0-9\u00a1-\uffff\-_]{1,63}(?:\.[A-Za-z0-9\u00a1-\uffff\-_]{1,63}){0,8}"
 _ANYWHERE = re.compile(rf"(?<![\w.+\-@/])(?:smtp[=:])?({_ADDRESS})(?![\w@])", re.IGNORECASE)
 _COLUMN = re.compile(rf"[\"'<]{{0,2}}({_ADDRESS})[\"'>]{{0,2}}[ \t]*(?::|;|\.\.\.|\t|[ \t]{{2,}}\S|[ \t]\(|[ \t]\[)")
-_BEGINS = re.compile(rf"[\s>*\-<\"'(\[•]{{0,40}}({_ADDRESS})[\"'>)\]]{{0,3}}(?:[ \t]*$|[ \t]*[:;,(\[]|\.{{3}}|[ \t]+(?:on|was|is|has|-|\S+ \S+))")
+_BEGINS = re.compile(
+    rf"[\s>*\-<\"'(\[•]{{0,40}}({_ADDRESS})[\"'>)\]]{{0,3}}(?:[ \t]*$|[ \t]*[:;,(\[]|\.{{3}}|[ \t]+(?:on|was|is|has|-|\S+ \S+))"
+)
 _LABEL = re.compile(
-    r"[\s*>\-]{0,20}(?:[\w\-]{1,20} ){0,3}?(?:recipients?|rcpt|address(?:ee)?|addresses|user|mailbox|e?-?mail(?: address)?|failed|destinat\w{1,8}|empf\w{1,8}"
-    rf"|ontvanger|mottagare|modtager|odbiorca|получател\w{{1,3}}|受信者|宛先|送信先|收件人|收件者|받는 ?사람)(?:\(s\)|\(es\))?(?: to)?[ \t]*[:=：][ \t]*.{{0,60}}?[<\"']?({_ADDRESS})",
+    r"[\s*>\-]{0,20}(?:[\w\-]{1,20} ){0,3}?(?:recipients?|rcpt|address(?:ee)?|addresses|user|mailbox|e?-?mail(?: address)?|failed"
+    r"|destinat\w{1,8}|empf\w{1,8}|ontvanger|mottagare|modtager|odbiorca|получател\w{1,3}|受信者|宛先|送信先|收件人|收件者|받는 ?사람)"
+    rf"(?:\(s\)|\(es\))?(?: to)?[ \t]*[:=：][ \t]*.{{0,60}}?[<\"']?({_ADDRESS})",
     re.IGNORECASE,
 )
+_NEXT_LISTED = re.compile(rf"[\s,;<>\"']{{1,20}}({_ADDRESS})")
 _WITH_NAME = re.compile(rf"[\s>*\-]{{0,20}}(?:\"[^\"]{{0,80}}\"|[\w .,'\-]{{1,60}})[ \t]{{0,4}}<({_ADDRESS})>[ \t]*$")
 _DIALOGUE = re.compile(r"rcpt to|^[\s<>\-]{0,8}[45]\d\d[ \-]|\.\.\. |<<<", re.IGNORECASE)
 _HEADER = re.compile(r"[\s>]{0,20}(?:to|cc|subject|sent|date)[ \t]*:", re.IGNORECASE)
 # Lines about who wrote, who asks, who can be asked.
 _OTHERS = re.compile(
-    r"mail from|from:|\bfrom\b[ \t]*[:<]|sender|expanded from|envelope-from|return-path|reply-to|message-id|\bid\b:|contact|assist|question|complain|\bhelp\b|support"
-    r"|please (?:send|write|e?-?mail|forward|reply|notify|call)|for more information|received from|reply to|mailto:|on behalf of|administrator|references:|in-reply-to|\bcc:|\bwas received\b|^\s*from\s",
+    r"mail from|from:|\bfrom\b[ \t]*[:<]|sender|expanded from|envelope-from|return-path|reply-to|message-id|\bid\b:|contact|assist|question"
+    r"|complain|\bhelp\b|support|please (?:send|write|e?-?mail|forward|reply|notify|call)|for more information"
+    r"|received from|reply to|mailto:|on behalf of|administrator|references:|in-reply-to|\bcc:|\bwas received\b|^\s*from\s",
     re.IGNORECASE,
 )
 _STAFF = re.compile(r"^(?:mailer-daemon|postmaster|abuse|support|helpdesk|hostmaster|admin(?:istrator)?|noc|security)$", re.IGNORECASE)
@@ -97,10 +102,9 @@ def _rank(lines: Sequence[str]) -> list[tuple[int, int, str]]:
 
 def _rank_line(line: str, before: str) -> list[tuple[int, str]]:
     for rank, pattern in ((5, _COLUMN), (4, _BEGINS), (4, _LABEL), (4, _WITH_NAME)):
-        if (named := pattern.match(line)) is not None and not (pattern is _LABEL and _OTHERS.search(line[: named.start(1)])):
-            addresses = [address_in(named[1])]
-            if rank == 4:  # a list of several
-                addresses += [address_in(one) for one in _ANYWHERE.findall(line[named.end(1) :]) if re.fullmatch(r"[\s,;<>\"']*", line[named.end(1) : line.find(one, named.end(1))])]
+        named = pattern.match(line)
+        if named is not None and not (pattern is _LABEL and _OTHERS.search(line[: named.start(1)])):
+            addresses = [address_in(named[1]), *(_listed_after(line, named.end(1)) if rank == 4 else ())]
             return [(rank, address) for address in addresses if address]
     addresses = [address for one in _ANYWHERE.findall(line) if (address := address_in(one))]
     if _HEADER.match(line) is not None:
@@ -110,6 +114,13 @@ def _rank_line(line: str, before: str) -> list[tuple[int, str]]:
     sentence = f"{before} {line}".lower()
     rank = 3 if FAILURE.search(sentence) is not None else 2 if _DIALOGUE.search(line) is not None else 1
     return [(rank, address) for address in addresses]
+
+
+def _listed_after(line: str, place: int) -> Iterator[str]:
+    """The addresses that follow with nothing but commas and the like between."""
+    while (found := _NEXT_LISTED.match(line, place)) is not None:
+        yield address_in(found[1])
+        place = found.end(1)
 
 
 def _sayings(lines: Sequence[str], chosen: Sequence[tuple[int, str]], rank: int) -> list[Named]:

@@ -25,8 +25,8 @@ _KIND_OF_ADDRESS = re.compile(r"(?:smtp|mailto|rfc822)[=:;]", re.IGNORECASE)
 _STATUS = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
 _IN_TEXT = re.compile(r"^[ \t>]{0,20}(?:final|original)-recipient[ \t]*:[^\n]*@", re.IGNORECASE | re.MULTILINE)
 _STATUS_FIELD = re.compile(
-    r"^(?:>[ \t]?)*(?:(?:original|final|x-actual)-recipient|action|status|diagnostic-code|remote-mta|last-attempt-date|reporting-mta|arrival-date"
-    r"|received-from-mta|x-[a-z\-]{1,60}|will-retry-until|final-log-id)[ \t]*:",
+    r"^(?:>[ \t]?)*(?:(?:original|final|x-actual)-recipient|action|status|diagnostic-code|remote-mta|last-attempt-date"
+    r"|reporting-mta|arrival-date|received-from-mta|x-[a-z\-]{1,60}|will-retry-until|final-log-id)[ \t]*:",
     re.IGNORECASE,
 )
 _JSON_RECIPIENT = re.compile(r'\{[^{}]{0,4000}"emailAddress"[^{}]{0,4000}\}')
@@ -87,7 +87,9 @@ def read_notification(text: str) -> list[StatusGroup]:
     for found in _JSON_RECIPIENT.findall(text[: 64 * 1024]):
         values = {name: value.replace('\\"', '"') for name, value in _JSON_FIELD.findall(found)}
         if address := address_in(values.get("emailAddress", "")):
-            groups.append(StatusGroup(address, action_of(values.get("action", "")), values.get("status", ""), _told(values.get("diagnosticCode", ""))))
+            groups.append(
+                StatusGroup(address, action_of(values.get("action", "")), values.get("status", ""), _told(values.get("diagnosticCode", "")))
+            )
     return groups[:_MOST_RECIPIENTS]
 
 
@@ -142,7 +144,9 @@ def _group(fields: Fields) -> StatusGroup | None:
         return None
     # A host's own name for a mailbox behind it is no address of the world.
     address = next((one for one in addresses if "." in one.rpartition("@")[2]), addresses[0])
-    diagnostic = _told(" ".join(fields.every("diagnostic-code")) or fields.first("x-supplementary-info", "x-notes", "reason", "x-display-reason"))
+    diagnostic = _told(
+        " ".join(fields.every("diagnostic-code")) or fields.first("x-supplementary-info", "x-notes", "reason", "x-display-reason")
+    )
     status = _STATUS.search(fields.first("status"))
     action = action_of(fields.first("action"))
     if not action and status is not None:
