@@ -36,7 +36,7 @@ AFTER_RCPT: Final = re.compile(
 _NOT = r"(?:not|n't|n’t)"
 _WHO = (
     r"(?:users?|usernames?|recipients?(?: address(?:es)?)?|mailbox(?:es)?|e?-?mail (?:address|account|box)|accounts?|address(?:ee)?"
-    r"|alias|inbox|rcpt(?: to)?)"
+    r"|receivers?(?: address)?|alias|inbox|rcpt(?: to)?)"
 )
 _FEW = r"\W+(?:\S+\s+){0,5}?"
 _REFUSED = r"(?:rejected|refused|blocked|denied|banned|forbidden|not (?:be )?(?:accepted|allowed|permitted|authori[sz]ed))"
@@ -54,7 +54,7 @@ _NO_SUCH = (
     r"|could not (?:find|verify)|cannot find|can't find|n't (?:have|find) (?:an?|the|this|that|any))"
 )
 _SHUT = (
-    r"(?:disabled|deactivated|inactive|suspended|locked|blocked|closed|frozen|expired|discontinued|dormant"
+    r"(?:disabled|deactivated|inactive|suspended|locked|blocked|(?<!connection )closed|frozen|expired|discontinued|dormant"
     rf"|{_NOT} (?:been )?activ(?:e|ated))"
 )
 _FULL = r"(?:full|over ?quota|exceed(?:s|ed)?|over (?:the |its |his )?(?:limit|allocation|size))"
@@ -156,13 +156,17 @@ _TRANSIENT = (
 ORDERED_WORDS: Final = tuple(
     (kind, re.compile("|".join(words)))
     for kind, words in (
-        ("mailbox_full", (r"mailbox size limit exceeded|(?:not enough|insufficient) (?:storage )?space in user",)),
+        (
+            "mailbox_full",
+            (r"mailbox size limit exceeded|mail ?box (?:has )?exceed|(?:not enough|insufficient) (?:storage )?space in user",),
+        ),
         ("transient", _SYSTEM),
         ("transient", _HURRY),
         ("policy", _POLICY),
         ("too_large", _TOO_LARGE),
         ("mailbox_full", _MAILBOX_FULL),
         ("mailbox_disabled", _MAILBOX_DISABLED),
+        ("invalid_domain", (r"(?:illegal|invalid|unknown) (?:mail |destination )?(?:host|domain)\b",)),
         ("invalid_mailbox", _INVALID_MAILBOX),
         ("invalid_domain", _INVALID_DOMAIN),
         ("policy", _DIALOGUE),

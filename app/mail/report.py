@@ -24,7 +24,7 @@ from app.mail.report_answers import is_answer, read_autoreply, read_unsubscripti
 from app.mail.report_feedback import read_complaint
 from app.mail.report_kinds import Report, Reported, ReportKind
 from app.mail.report_papers import Papers, addressees, addresses_in, sort_letter, unique
-from app.mail.report_plain import Named, read_notice
+from app.mail.report_plain import LISTED, Named, read_notice
 from app.mail.report_status import StatusGroup, read_notification, read_status
 from app.mail.report_words import DELAY, FAILURE, FINAL, STILL_TRIED
 
@@ -83,8 +83,9 @@ def _read_words(papers: Papers) -> Report | None:
     if not listed and not _is_notice(papers):
         return None
     named = read_notice(papers.notice, papers.own)
-    if not (listed or named or papers.is_from_daemon or papers.has_null_sender):
-        return None  # nobody is named, by nobody that we know
+    is_from_system = papers.is_from_daemon or papers.has_null_sender
+    if not (listed or is_from_system or any(one.rank >= LISTED for one in named)):
+        return None  # by nobody that we know, and about nobody: anybody may write of delivery
     said = papers.notice[:_READ_FOR_WORDS].lower()
     is_tried = STILL_TRIED.search(said) is not None
     is_delayed = is_tried or DELAY.search(said) is not None or DELAY.search(papers.subject) is not None

@@ -23,6 +23,7 @@ from typing import Final
 from app.mail.report_status import address_in
 from app.mail.report_words import FAILURE, QUOTED
 
+LISTED: Final = 4  # from this rank on a recipient is named as one, and not in passing
 _LONGEST_LINE: Final = 1000
 _MOST_LINES: Final = 2000
 _MOST_RECIPIENTS: Final = 500

@@ -61,7 +61,7 @@ DELAY: Final = _any(
 STILL_TRIED: Final = _any(
     r"no action is required|(?:not|n['’]t) need to (?:resend|take any)|just a warning|warning (?:message )?only|not yet been",
     r"has not yet|have not yet|still undelivered",
-    r"(?:will|to) (?:continue|keep)(?: on)? (?:\w+ ){0,3}?(?:try|attempt|retr|deliver)|attempts will",
+    r"(?:will|to) (?:continue|keep)(?: on)? (?:\w+ ){0,3}?(?:try|attempt|retr|deliver)|attempts will (?:continue|go on)",
     r"will be (?:re-?tried|tried again|re-?attempted)|will (?:retry|try again)",
 )
 # Words by which a notice that speaks of delay is final all the same.
