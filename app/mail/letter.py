@@ -179,5 +179,6 @@ def _without(html: str, begin: str, end: str) -> str:
         place = folded.find(end, start)
         if place < 0:
             return "".join(kept)
+        place += len(end) if end.endswith(">") else 0  # an end tag is a tag like others
     kept.append(html[place:])
     return "".join(kept)

@@ -33,12 +33,15 @@ __all__ = ["Report", "ReportKind", "Reported", "read_report"]
 _LONGEST_TOLD: Final = 1000
 _READ_FOR_WORDS: Final = 6000  # of a notice; what it is about it says early
 _READ_FOR_CLASS: Final = 4000
+_READ_FOR_NAMES: Final = 16_000
 
 _KINDS: Final = (
     (ReportKind.BOUNCE, ("failed",)),
     (ReportKind.DELAY, ("delayed",)),
     (ReportKind.DELIVERED, ("delivered", "relayed", "expanded")),
 )
+_DOUBTFUL: Final = 4  # of `_weight`: a notice if it also names somebody as one does who could not deliver
+_CERTAIN: Final = 5
 _FAILED_FIELDS: Final = ("x-failed-recipients", "x-failed-recipient")
 _STATUS_OF: Final = {"delayed": "4.0.0"}
 
@@ -80,32 +83,41 @@ def _by_status(papers: Papers, groups: Sequence[StatusGroup]) -> tuple[Reported,
 def _read_words(papers: Papers) -> Report | None:
     """A notice without status fields."""
     listed = [address for value in papers.fields.every(*_FAILED_FIELDS) for address in addresses_in(value)]
-    if not listed and not _is_notice(papers):
+    weight = _weight(papers)
+    if not listed and weight < _DOUBTFUL:
         return None
     named = read_notice(papers.notice, papers.own)
-    is_from_system = papers.is_from_daemon or papers.has_null_sender
-    if not (listed or is_from_system or any(one.rank >= LISTED for one in named)):
-        return None  # by nobody that we know, and about nobody: anybody may write of delivery
+    is_certain = weight >= _CERTAIN and (papers.is_from_daemon or papers.has_null_sender)
+    if not listed and not is_certain and not any(one.rank >= LISTED for one in named):
+        return None  # anybody may write of delivery, and postmasters write of much
     said = papers.notice[:_READ_FOR_WORDS].lower()
     is_tried = STILL_TRIED.search(said) is not None
     is_delayed = is_tried or DELAY.search(said) is not None or DELAY.search(papers.subject) is not None
     is_delay = is_delayed and (is_tried or FINAL.search(said) is None)
-    recipients = _by_words(papers, listed, named, "delayed" if is_delay else "failed")
+    recipients = _by_words(papers, listed, _of_those(papers, named), "delayed" if is_delay else "failed")
     return Report(ReportKind.DELAY if is_delay else ReportKind.BOUNCE, recipients, papers.message_id)
 
 
-def _is_notice(papers: Papers) -> bool:
-    """Whether a mail system writes about mail that did not arrive. No mark of that is sure by itself, so they are weighed."""
+def _weight(papers: Papers) -> int:
+    """How much says that a mail system writes about mail that did not arrive. No mark of that is sure by itself, so they are added."""
     is_daemon = papers.is_from_daemon
     is_titled = FAILURE.search(papers.subject) is not None or DELAY.search(papers.subject) is not None
     said = papers.notice[:_READ_FOR_WORDS].lower()
     is_said = FAILURE.search(said) is not None or (is_daemon and DELAY.search(said) is not None)
     is_marked = papers.content_type == "multipart/report" and "message/disposition-notification" not in papers.types
     if not (is_titled or is_said or is_marked):
-        return False
+        return 0
     if not is_daemon and (is_answer(papers) or ("in-reply-to" in papers.fields and not papers.has_null_sender)):
-        return False
-    return 2 * is_daemon + papers.has_null_sender + 2 * is_marked + 2 * is_titled + 2 * is_said >= 4
+        return 0
+    return 2 * is_daemon + papers.has_null_sender + 3 * is_marked + 3 * is_titled + 2 * is_said
+
+
+def _of_those(papers: Papers, named: Sequence[Named]) -> Sequence[Named]:
+    """Of several that are named in passing, those who are named in the mail that came back too."""
+    if len(named) < 2 or named[0].rank >= LISTED:
+        return named
+    quoted = "\n".join((papers.quoted, *papers.originals))[:_READ_FOR_NAMES].lower()
+    return [one for one in named if one.address.lower() in quoted] or named
 
 
 def _by_words(papers: Papers, listed: Sequence[str], named: Sequence[Named], action: str) -> tuple[Reported, ...]:

@@ -180,4 +180,65 @@ PLAIN = (
         ("ada@example.com",),
         "invalid_mailbox",
     ),
+    Plain(
+        "labels and a transcript",
+        "Permanent Delivery Failure",
+        "The attached message had PERMANENT fatal delivery errors!\n\nFailed address: ada@example.com\n\n--- Session Transcript ---\n"
+        " RCPT To:<ada@example.com>\n 550 <ada@example.com>... User unknown\n",
+        ("ada@example.com",),
+        "invalid_mailbox",
+        author='From: "MDaemon at x.example" <MDaemon@x.example>',
+    ),
+    Plain(
+        "a dialogue and nothing else",
+        "Returned mail: User unknown",
+        "   ----- Transcript of session follows -----\nWhile talking to smtp.example.com:\n>>> RCPT To:<ada@example.com>\n"
+        f"<<< 550 <ada@example.com>, User Unknown\n421 Connection closed\n\n   ----- Unsent message follows -----\n{ORIGINAL}",
+        ("ada@example.com",),
+        "invalid_mailbox",
+    ),
+    Plain(
+        "what is final says so",
+        "Message delivery has failed",
+        "Unable to deliver message to: <ada@example.com>\nServer mx.example.org[192.0.2.2] failed with: 550 No such user here\n\n"
+        "This is a permanent failure.  No further delivery attempts will be made.\n",
+        ("ada@example.com",),
+        "invalid_mailbox",
+    ),
+    Plain(
+        "the size of a mailbox is no size of a mail",
+        "undeliverable mail",
+        f"User mailbox exceeds allowed size: ada@example.com\n\nOriginal message follows.\n\n{ORIGINAL}",
+        ("ada@example.com",),
+        "mailbox_full",
+    ),
+    Plain(
+        "of those named in passing, him who was written to",
+        "FAILED MAIL: Order",
+        "Addresses here look like name1@example.com. The address ada@example.com did not match. There is eve@example.com on floor 3.\n\n"
+        f"Original message follows:\n\n{ORIGINAL}",
+        ("ada@example.com",),
+        "policy",
+    ),
+    Plain(
+        "Italian",
+        "Mancata consegna",
+        "Il messaggio non puo' essere consegnato a:\n\n  ada@example.com\n\nLa casella del destinatario e' piena\n",
+        ("ada@example.com",),
+        "mailbox_full",
+    ),
+    Plain(
+        "Portuguese",
+        "Mensagem devolvida",
+        "A sua mensagem não pôde ser entregue ao destinatário:\n\nada@example.com\n\nUsuário desconhecido\n",
+        ("ada@example.com",),
+        "invalid_mailbox",
+    ),
+    Plain(
+        "Chinese",
+        "系统退信",
+        "您的邮件被退回来了\n收件人：ada@example.com\nhost mx.example.com said: 550 Mailbox not found\n",
+        ("ada@example.com",),
+        "invalid_mailbox",
+    ),
 )

@@ -172,6 +172,14 @@ _ABOUT_A_BOUNCE = letter(
         letter("Re: Order 1001", "Thank you. My other address, ada@example.com, does not work.\n", author=PERSON),
         _ABOUT_A_BOUNCE,
         letter("Weekly report", "Delivered 12 parcels. ada@example.com was not reached by phone.\n", author=PERSON),
+        letter("Failed delivery? Track it", "Delivery failed? Call ada@example.com, problem solved.\n", author=PERSON).replace(
+            b"<>", b"<b@x.example>"
+        ),
+        letter("Re: Order [are you a person?]", "Your message to bob@example.com was not delivered yet. Please reply.\n", author=PERSON),
+        letter(
+            "Weekly figures", "10 mails delivered, 3 messages rejected, write to ada@example.com.\n", author="From: postmaster@x.example"
+        ),
+        letter("Awaits moderation", "Your mail to 'list' is held until a moderator can review it.\n", author="From: list-owner@x.example"),
         letter("Your subscription", "Welcome to the list.\n", author="From: postmaster@provider.example"),
         letter("", ""),
     ],
