@@ -1,4 +1,4 @@
-"""Mail that comes back, in the forms of many systems, made for the tests: no system's own words, and nobody's mail."""
+"""Mail that comes back, in the forms and stock phrases of many systems. The mails are made up for the tests: nobody wrote or got them."""
 
 from __future__ import annotations
 
