@@ -20,9 +20,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.mail.reply_words import BEFORE_RCPT, NOISE, ORDERED_WORDS
+from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, NOISE, ORDERED_WORDS
 
 LONGEST_TEXT = 1000
+_LONGEST_NOTICE = 4000
 
 
 class ReplyClass(StrEnum):
@@ -35,6 +36,9 @@ class ReplyClass(StrEnum):
     TRANSIENT = "transient"  # passing trouble, of theirs or on the way: busy, unreachable, too fast
     POLICY = "policy"  # this host, this sender or this content is not wanted, or broke a rule
     TOO_LARGE = "too_large"  # the message is larger than they take
+    # Of reports alone:
+    COMPLAINT = "complaint"  # its reader called the mail spam
+    AUTOREPLY = "autoreply"  # a program answered in the recipient's name
 
     @property
     def suppresses(self) -> bool:
@@ -65,6 +69,7 @@ class Reply:
 _ENHANCED_START = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?=[\s:;,\-]|$)[\s:;,\-]*")
 _ENHANCED_ANYWHERE = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 _CODE_ANYWHERE = re.compile(r"(?<![\d.\-/=\[])([245][0-5]\d)(?=[\s:\-]|$)")
+_REPLY_LINE = re.compile(r"(?<![\d.\-/=\[])([45][0-5]\d[ \-][^\n]{0,300}(?:\n[ \t]+[^\n]{1,300}){0,3})")
 _PHASES_BEFORE_RCPT = frozenset(("connect", "tls", "greeting", "ehlo", "mail"))
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
@@ -125,6 +130,7 @@ _BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
     (7, 17): ReplyClass.INVALID_MAILBOX,  # RFC 7293 §10: the mailbox has another owner now
     (7, 18): ReplyClass.INVALID_DOMAIN,
 }
+_ABOUT_ADDRESS = frozenset((ReplyClass.INVALID_MAILBOX, ReplyClass.INVALID_DOMAIN, ReplyClass.MAILBOX_FULL, ReplyClass.MAILBOX_DISABLED))
 # Hosts choose these two with care: no words say it better.
 _SURE = frozenset(((2, 2), (3, 4)))
 
@@ -132,15 +138,80 @@ _SURE = frozenset(((2, 2), (3, 4)))
 def classify(reply: Reply, phase: str | None = None) -> ReplyClass:
     """What a refusal means. `phase` is the command it answered ("connect" … "rcpt", "data", "dot"), if known."""
     told = reply.text.lower()
-    words = NOISE.sub(lambda found: f" {found[1] or ''} ", told)
+    words = _without_noise(told)
     before_rcpt = phase in _PHASES_BEFORE_RCPT or (phase is None and BEFORE_RCPT.search(told) is not None)
     if before_rcpt:
         kind = _by_words(words)
         passing = kind is ReplyClass.TRANSIENT or (kind is not ReplyClass.POLICY and not reply.is_permanent)
         return ReplyClass.TRANSIENT if passing else ReplyClass.POLICY
-    if reply.enhanced is not None and tuple(map(int, reply.enhanced.split(".")[1:])) in _SURE:
+    if _is_sure(reply):
         return _by_code(reply)
     return _by_words(words) or _by_code(reply)
+
+
+def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
+    """What a report means that came later: what it quotes of the remote host, its status code (RFC 3463), its own words.
+
+    The more particular goes first: the quoted words, a code that says more than "failed", the replies that the notice quotes, its own
+    words, any code."""
+    reply = read_reply(diagnostic)
+    if reply.enhanced is None or reply.enhanced.endswith(".0.0"):
+        reply = Reply(reply.code or (int(status[0]) * 100 if status else 0), status or reply.enhanced, reply.text)
+    if BEFORE_RCPT.search(reply.text.lower()) is not None:
+        return classify(reply)
+    if _is_sure(reply):
+        return _by_code(reply)
+    if (kind := _by_words(_without_noise(reply.text.lower()))) is not None:
+        return kind
+    if reply.enhanced is not None and _particular(reply.enhanced):
+        return _by_code(reply)
+    quoted = " ".join(_REPLY_LINE.findall(notice[:_LONGEST_NOTICE]))
+    by_reply = _by_words(_without_noise(_one_line(quoted).lower()))
+    by_notice = _by_words(_without_noise(_one_line(notice[:_LONGEST_NOTICE]).lower()))
+    if by_reply is not None and not (by_reply is ReplyClass.TRANSIENT and by_notice in _ABOUT_ADDRESS):
+        return by_reply
+    if by_notice is not None:
+        return by_notice
+    if not reply.code:
+        reply = read_reply(quoted) if quoted else Reply(500, None, "")  # what is given up for no reason that we read was refused
+    return _by_code(reply)
+
+
+def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> bool:
+    """Whether a report of a dead address is proof enough to send nothing there again: two of its statements must agree.
+
+    The words must be borne out by a code about addresses (RFC 3463 §3.2; what vendors number themselves is none), or by the moment: the
+    host refused the recipient itself. Who takes the recipient and says "unknown" after the content has reasons of his own. A code for
+    passing trouble, or words in the notice that the mailbox is full or locked, and it is no proof.
+    """
+    if not kind.suppresses:
+        return False
+    reply = read_reply(diagnostic)
+    codes = [tuple(map(int, code.split("."))) for code in (reply.enhanced, status) if code]
+    if any(code[0] == 4 or code[1] == 7 or code[1:] == (2, 2) for code in codes) or reply.code // 100 == 4:
+        return False
+    moment = " ".join(f"{diagnostic} {notice[:_LONGEST_NOTICE]}".split())
+    about_address = any(code[1] == 1 and 1 <= code[2] <= 10 for code in codes)
+    if not about_address and AFTER_RCPT.search(moment) is not None:
+        return False
+    if kind is ReplyClass.INVALID_DOMAIN:
+        return True
+    if not about_address and AT_RCPT.search(moment) is None:
+        return False
+    return not any(pattern.search(notice[:_LONGEST_NOTICE].lower()) for pattern in ALIVE)
+
+
+def _particular(enhanced: str) -> bool:
+    subject, detail = map(int, enhanced.split(".")[1:])
+    return (subject, detail) in _BY_ENHANCED or (detail != 0 and (subject, None) in _BY_ENHANCED)
+
+
+def _is_sure(reply: Reply) -> bool:
+    return reply.enhanced is not None and tuple(map(int, reply.enhanced.split(".")[1:])) in _SURE
+
+
+def _without_noise(told: str) -> str:
+    return NOISE.sub(lambda found: f" {found[1] or found[2] or ''} ", told)
 
 
 def _by_words(words: str) -> ReplyClass | None:

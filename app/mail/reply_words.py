@@ -10,9 +10,11 @@ import re
 from typing import Final
 
 # Addresses and links name things that are not meant, and advice says what may be the matter in general.
+_LISTS = r"spamhaus|spamcop|barracuda\w*|sorbs|uribl|surbl|abuseat"
 NOISE: Final = re.compile(
     r"(?:for more information|to view our|to learn|learn more|for instructions|to request removal)\b[^.]*|i'm not going to try again.*"
-    r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*|https?://\S+|\[[\d.:a-f]+\]"
+    r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*"
+    rf"|https?://\S*?({_LISTS})\S*|https?://\S+|\[[\d.:a-f]+\]"
 )
 # What relays write of the moment at which they were refused, when that was before any recipient was named.
 BEFORE_RCPT: Final = re.compile(
@@ -20,10 +22,21 @@ BEFORE_RCPT: Final = re.compile(
     r"|did not like our (?:mail|helo|ehlo)|my name was rejected"
 )
 
+# At which moment a host refused, as relays write it.
+AT_RCPT: Final = re.compile(
+    r"(?:reply to|after|following|our|progress was|>>>|\[)\s?(?:the )?rcpt(?=[ _])|does not like recipient|rejected (?:the )?recipient <",
+    re.IGNORECASE,
+)
+AFTER_RCPT: Final = re.compile(
+    r"(?:in reply to|after|following|smtp command) (?:the )?(?:end of )?data\b|end of data"
+    r"|failed after i sent|>>> data|final data|text command",
+    re.IGNORECASE,
+)
+
 _NOT = r"(?:not|n't|n’t)"
 _WHO = (
     r"(?:users?|usernames?|recipients?(?: address(?:es)?)?|mailbox(?:es)?|e?-?mail (?:address|account|box)|accounts?|address(?:ee)?"
-    r"|alias|inbox|rcpt(?: to)?)"
+    r"|receivers?(?: address)?|alias|inbox|rcpt(?: to)?)"
 )
 _FEW = r"\W+(?:\S+\s+){0,5}?"
 _REFUSED = r"(?:rejected|refused|blocked|denied|banned|forbidden|not (?:be )?(?:accepted|allowed|permitted|authori[sz]ed))"
@@ -41,18 +54,27 @@ _NO_SUCH = (
     r"|could not (?:find|verify)|cannot find|can't find|n't (?:have|find) (?:an?|the|this|that|any))"
 )
 _SHUT = (
-    r"(?:disabled|deactivated|inactive|suspended|locked|blocked|closed|frozen|expired|discontinued|dormant"
+    r"(?:disabled|deactivated|inactive|suspended|locked|blocked|(?<!connection )closed|frozen|expired|discontinued|dormant"
     rf"|{_NOT} (?:been )?activ(?:e|ated))"
 )
 _FULL = r"(?:full|over ?quota|exceed(?:s|ed)?|over (?:the |its |his )?(?:limit|allocation|size))"
 
+# The host's own disk and programs: whatever else they say comes from there.
+_SYSTEM = (
+    (
+        r"(?:could ?n[o'’]t|cannot|can['’]t|unable to|error|failed) (?:creat|open|writ|lock|append|access)\w* "
+        r"(?:\w+ )?(?:\S*/|file|spool|lock|output|mailbox file)"
+    ),
+    r"permission denied|no space left|disk (?:is )?full|i/o error|read-only file",
+)
 # The sender is in a hurry, or the mail is in a circle: about neither address, and often said in the words of policy.
 _HURRY = (
     r"receiving (?:mail|messages) (?:too quickly|at a rate)",
     r"gr[ae]y-?\s?list",
     r"too many (?:connections|recipients|sessions|concurrent|messages|mails)",
     r"connection (?:rate|frequency|limit)|(?:daily|hourly|sending|relay) limit|excessive volume|quota for sending|sending quota",
-    r"mail loop|too many hops|exceeded \d+ hops|routing loop",
+    r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)",
+    r"message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop",
 )
 _POLICY = (
     # the sender
@@ -61,7 +83,8 @@ _POLICY = (
     r"\bspf\b|\bdkim\b|\bdmarc\b|\barc\b|unauthenticated|not authenticated|authenticat(?:ion (?!required)|e)|auth failure",
     # his host
     r"reverse[ -]?(?:dns|lookup|mapping)|\brdns\b|\bptr\b|\bhelo\b|\behlo\b|fqdn|does not resolve|unverif[iy]able",
-    r"\brbl\b|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs|black ?list|block ?list|white ?list|allow ?list|listed (?:in|at|on|by)",
+    r"\brbl\b|\buribl|\bdnsbl\b|spamhaus|barracuda|spamcop|sorbs",
+    r"black ?list|block ?list|white ?list|allow ?list|(?<!not )listed (?:in|at|on|by)",
     r"blocked|\bbl\d+\b|\bbanned\b|reputation|complaint|\babus",
     rf"(?:ip|host|server|network|connection)s? (?:address )?(?:is |was |are |has been |you.re using |will )?{_REFUSED}",
     r"client host|not accepting connections|access (?:is )?forbidden|server access|(?<!recipient address rejected: )access denied",
@@ -71,8 +94,9 @@ _POLICY = (
     r"not (?:configured|permitted|allowed|able) to relay|unable to relay",
     # his message
     r"\bspam|\bube\b|\buce\b|\bvirus|malware|phish|unsolicited|\bjunk\b|bulk mail|suspicious",
-    rf"message (?:was |has been )?{_REFUSED}|attachment|header|compliant|content",
-    r"policy|policies|security|prohibited|not allowed|not authori[sz]ed|unauthori[sz]ed|violat",
+    rf"message (?:was |has been )?{_REFUSED}(?!\. not enough)|attachment|header|compliant|content",
+    r"recipient.{0,3} preferences|policy|policies|security|prohibited|(?<!name )not allowed|not authori[sz]ed|unauthori[sz]ed",
+    r"(?<!quota )violat|refused to talk to me: \d+ (?:\S+ ){0,3}?service (?:not |un)available",
 )
 _TOO_LARGE = (
     r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
@@ -81,6 +105,10 @@ _TOO_LARGE = (
 )
 _MAILBOX_FULL = (
     rf"(?:mail ?box|inbox|mail ?folder|mail ?drop|user|account|quota|storage|disk)\b.{{0,30}}\b{_FULL}\b",
+    r"mailbox size limit|(?:exhausted|exceed\w*) (?:\w+ ){0,3}?storage|storage (?:space )?in (?:the )?(?:user|recipient)\S* mailbox",
+    r"postfach (?:\w+ ){0,2}?(?:voll|überfüllt)|zu ?viele mails",
+    r"(?:boite|boîte|casella|buzón|caixa)\b.{0,30}\b(?:pleine|piena|llen[ao]|cheia)",
+    r"over (?:the |its |his |their )?(?:\w+ )?quota",
     r"over[ -]?quota|quota (?:is )?(?:full|exceeded|violat)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
     r"(?:not enough|insufficient|no) (?:mailbox |user |disk )?(?:storage|space) (?:available |left )?(?:for|in|on) (?:user|mail|recip|th)",
 )
@@ -94,6 +122,7 @@ _INVALID_MAILBOX = (
     r"no mailbox|no such (?:person|name|id)\b|(?:recip\w*|user|mailbox|address)\.?not\.?found|nosuchuser|unknown(?:user|recipient)",
     r"does(?:n't| not) have an? \S* ?(?:account|mailbox)|no account by that name|no longer (?:on server|with|works|employed|here)",
     r"recipient address rejected: (?:access denied|undeliverable|user)|address rejected(?!:)|unrout\w*able address|unroutable",
+    r"check (?:if|that|whether) (?:the |this )?(?:\w+ )?address is (?:correct|valid|right)",
     r"mailbox (?:is )?(?:currently )?unavailable|mailbox name not allowed|bad destination mailbox",
     # Italian, French, Spanish, Portuguese, German
     (
@@ -105,7 +134,7 @@ _INVALID_MAILBOX = (
 _INVALID_DOMAIN = (
     r"(?:host|domain)(?: name)?\W+(?:\S+\s+){0,3}?(?:unknown|not found|not exist|n't exist|invalid|not be (?:found|resolved))",
     r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
-    r"mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
+    r"domain is not reachable|mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
     r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W*$",
 )
 # Rules of the dialogue; late, because hosts add them to the true reason ("user unknown 503 bad sequence").
@@ -114,24 +143,36 @@ _DIALOGUE = (
     r"syntax error|protocol (?:error|violation)|rfc ?\d{3,4}|authentication required",
 )
 _TRANSIENT = (
+    r"deliver for the last \d|failing for a long time|retry time(?:out)? (?:not reached|exceeded)",
+    r"(?:for|in) \d+ (?:hour|day|minute)s?\b|loops? back to|lost connection|configuration error",
     r"timed? ?out|timeout|try (?:again|later|re)|later\b|temporar|throttl|deferr|delayed|expired|queue too long",
     r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
     r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
     r"(?:unable|able|failed|could not|couldn't|requests) to (?:connect|establish)",
-    r"system (?:error|busy|failure|load)|internal error|local error|service (?:is )?(?:not available|unavailable|refuse)",
+    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error",
+    r"service (?:is )?(?:currently )?(?:not available|unavailable|refuse)",
 )
 
 ORDERED_WORDS: Final = tuple(
     (kind, re.compile("|".join(words)))
     for kind, words in (
+        (
+            "mailbox_full",
+            (r"mailbox size limit exceeded|mail ?box (?:has )?exceed|(?:not enough|insufficient) (?:storage )?space in user",),
+        ),
+        ("transient", _SYSTEM),
         ("transient", _HURRY),
         ("policy", _POLICY),
         ("too_large", _TOO_LARGE),
         ("mailbox_full", _MAILBOX_FULL),
         ("mailbox_disabled", _MAILBOX_DISABLED),
+        ("invalid_domain", (r"(?:illegal|invalid|unknown) (?:mail |destination )?(?:host|domain)\b",)),
         ("invalid_mailbox", _INVALID_MAILBOX),
         ("invalid_domain", _INVALID_DOMAIN),
         ("policy", _DIALOGUE),
         ("transient", _TRANSIENT),
     )
 )
+
+# Words that an address is known where they stand beside others that it is not.
+ALIVE: Final = tuple(re.compile("|".join(words)) for words in (_MAILBOX_FULL, _MAILBOX_DISABLED))

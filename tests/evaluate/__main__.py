@@ -1,7 +1,7 @@
-"""`./staffetta evaluate --corpora DIR [--json]`: judge every file of labelled samples in DIR. Exit code 0 only if all of it is right.
+"""`./staffetta evaluate --corpora DIR [--json]`: judge every file of labelled samples in DIR. Exit code 0 only if every bar is met.
 
-A file is JSON lines, gzipped or not; what it holds is told by the fields of its first row, not by its name. Files whose kind is known
-but not judged yet, and files that are no samples, are passed over, and said so.
+A file is JSON lines, gzipped or not; what it holds is told by the fields of its first row, not by its name. Files that are no samples
+are passed over, and said so.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.report import Report, as_json, as_text
-from tests.evaluate import links
+from tests.evaluate import bounces, links, replies
 
 Judge = Callable[[str, list[dict[str, Any]]], Report]
 
-# What a row of this kind has, and who judges it: None where nobody does yet.
-KINDS: dict[str, tuple[frozenset[str], Judge | None]] = {
+# What a row of this kind has, and who judges it.
+KINDS: dict[str, tuple[frozenset[str], Judge]] = {
     "links": (frozenset(("html_b64", "links")), links.judge),
-    "bounces": (frozenset(("raw_b64", "is_bounce")), None),
-    "replies": (frozenset(("text", "klass")), None),
+    "bounces": (frozenset(("raw_b64", "is_bounce")), bounces.judge),
+    "replies": (frozenset(("text", "klass")), replies.judge),
 }
 
 _MOST_SHOWN = 20
@@ -37,10 +37,9 @@ def main() -> int:
         if not path.name.endswith((".jsonl", ".jsonl.gz")):
             continue
         rows = list(_read_rows(path))
-        kind = next((kind for kind, (fields, _) in KINDS.items() if rows and fields <= rows[0].keys()), None)
-        judge = KINDS[kind][1] if kind is not None else None
+        judge = next((judge for fields, judge in KINDS.values() if rows and fields <= rows[0].keys()), None)
         if judge is None:
-            passed_over[path.name] = f"{kind} are not judged yet" if kind is not None else "no samples of a known kind"
+            passed_over[path.name] = "no samples of a known kind"
             continue
         report = judge(path.name, rows)
         reports.append(report)

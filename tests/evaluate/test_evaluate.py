@@ -39,12 +39,12 @@ def _evaluate(directory: Path, *arguments: str) -> tuple[int, str, str]:
 def test_right_samples_are_met_and_what_is_not_judged_is_named(tmp_path: Path) -> None:
     rows = "".join(json.dumps(row) + "\n" for row in (_row(), _row(charset="latin-1")))
     (tmp_path / "any-name.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
-    (tmp_path / "other.jsonl").write_text(json.dumps({"raw_b64": "", "is_bounce": True}) + "\n")
+    (tmp_path / "other.jsonl").write_text(json.dumps({"something": "else"}) + "\n")
     (tmp_path / "README.md").write_text("x")
     code, out, _err = _evaluate(tmp_path)
     assert code == 0
     assert "quoted-printable: perfect                         2/2           all  met" in out
-    assert "passed over: other.jsonl (bounces are not judged yet)" in out
+    assert "passed over: other.jsonl (no samples of a known kind)" in out
     code, out, err = _evaluate(tmp_path, "--json")
     assert code == 0
     (report,) = json.loads(out)["reports"]
@@ -80,3 +80,59 @@ def test_a_directory_without_samples_is_no_success(tmp_path: Path) -> None:
     code, _out, err = _evaluate(tmp_path)
     assert code == 1
     assert "nothing to judge" in err
+
+
+_BOUNCE = (
+    b"From: MAILER-DAEMON@mx.example\r\nSubject: failure notice\r\n\r\nNot delivered:\r\n\r\n<ada@example.com>:\r\n"
+    b"550 5.1.1 unknown user\r\n"
+)
+
+
+def _mail(raw: bytes = _BOUNCE, **changed: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": "x", "raw_b64": base64.b64encode(raw).decode(), "is_bounce": True, "kind": "failure", "agree": True}
+    row |= {"recipients": ["ada@example.com"], "rows": [{"klass": "invalid_mailbox"}], "suppress": True}
+    return row | changed
+
+
+def _write(path: Path, *rows: dict[str, Any]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_bounces_and_replies_that_are_right_meet_the_bars(tmp_path: Path) -> None:
+    person = b"From: ada@example.com\r\nSubject: Lunch\r\n\r\nAt noon?\r\n"
+    other = {"kind": "not_a_bounce", "is_bounce": False, "recipients": [], "rows": [], "suppress": False}
+    _write(tmp_path / "b.jsonl", _mail(), _mail(person, **other))
+    _write(tmp_path / "r.jsonl", {"text": "550 5.1.1 unknown user", "klass": "invalid_mailbox", "hard": True})
+    code, out, _err = _evaluate(tmp_path, "--json")
+    assert code == 0
+    bounces, replies = json.loads(out)["reports"]
+    assert bounces["figures"]["reading"]["found"] == {"counted": 1, "of": 1}
+    assert bounces["figures"]["reading"]["faults"] == []
+    assert replies["figures"]["reading"]["classes"] == {"counted": 1, "of": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (_mail(kind="autoreply", is_bounce=False), "a false alarm"),
+        (_mail(b"From: a@b.co\r\n\r\nhi"), "not found"),
+        (_mail(recipients=["bob@example.com"]), "and not ['bob@example.com']"),
+        (_mail(rows=[{"klass": "policy"}]), "invalid_mailbox and not policy"),
+        (_mail(suppress=False), "wrongly suppressed"),
+        ({"text": "550 unknown user", "klass": "policy", "hard": False}, "invalid_mailbox and not policy"),
+    ],
+)
+def test_what_is_read_wrongly_misses_its_bar(tmp_path: Path, row: dict[str, Any], fault: str) -> None:
+    _write(tmp_path / "x.jsonl", row)
+    code, out, _err = _evaluate(tmp_path)
+    assert code == 1
+    assert fault in out
+
+
+def test_what_is_not_judged_is_not_counted(tmp_path: Path) -> None:
+    _write(tmp_path / "b.jsonl", _mail(kind="delayed"), _mail(agree=False, suppress=False, rows=[{"klass": "policy"}]))
+    _code, out, _err = _evaluate(tmp_path, "--json")
+    (report,) = json.loads(out)["reports"]
+    reading = report["figures"]["reading"]
+    assert reading["found"] == {"counted": 1, "of": 1}
+    assert reading["classes"]["of"] == reading["wrongly_suppressed"]["of"] == 0

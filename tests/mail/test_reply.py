@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.mail.reply import Reply, ReplyClass, classify, parse_reply, read_reply
+from app.mail.reply import Reply, ReplyClass, classify, classify_reported, parse_reply, read_reply
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,129 @@ def test_no_text_takes_long(piece: str) -> None:
     started = time.perf_counter()
     classify(Reply(550, None, (piece * 1000)[:1000]))
     assert time.perf_counter() - started < 0.2
+
+
+@pytest.mark.parametrize(
+    ("expected", "diagnostic"),
+    [
+        ("invalid_mailbox", "550 5.1.1 RESOLVER.ADR.RecipNotFound; not found"),
+        ("invalid_mailbox", "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup"),
+        ("invalid_mailbox", "550 Invalid recipient <ada@example.com>"),
+        ("invalid_mailbox", "554 delivery error: dd This user doesn't have a example.com account (ada@example.com) [-5]"),
+        ("invalid_mailbox", "550 Recipient not found. <ada@example.com>"),
+        ("invalid_mailbox", "511 sorry, no mailbox here by that name (#5.1.1 - chkuser)"),
+        ("invalid_mailbox", "550 5.1.1 User doesn't exist: ada@example.com"),
+        ("invalid_mailbox", "550 Requested action not taken: mailbox unavailable"),
+        ("invalid_mailbox", "553 5.3.0 <ada@example.com>... No such user here"),
+        ("invalid_mailbox", "550-Callout verification failed: 550 550 unknown user"),
+        ("invalid_mailbox", "550 <ada@example.com>: Recipient address rejected: User unknown in virtual mailbox table"),
+        ("invalid_mailbox", "550 address rejected: unknown recipient"),
+        ("invalid_mailbox", "mailbox name not allowed"),
+        ("invalid_mailbox", "550 #5.1.0 Address rejected. ada@example.com"),
+        ("invalid_mailbox", "550 Not a valid recipient"),
+        ("invalid_mailbox", "The e-mail address was not found at the destination domain"),
+        ("invalid_mailbox", "550 no such address here"),
+        ("invalid_mailbox", "550 Unrouteable address"),
+        ("invalid_mailbox", "550 5.1.6 recipient no longer on server"),
+        ("invalid_mailbox", "User ada@example.com does not exist"),
+        ("invalid_mailbox", "550 Dieser Benutzer ist nicht bekannt: Empfänger unbekannt"),
+        ("invalid_mailbox", "550 5.1.1 unknown or illegal alias: ada@example.com"),
+        ("invalid_mailbox", "User not listed in public Name & Address Book"),
+        ("invalid_mailbox", "554 5.1.1 Mailbox does not exist"),
+        ("invalid_mailbox", "The recipient's email address is incorrect"),
+        ("invalid_mailbox", "5.1.1 (bad destination mailbox address)"),
+        ("invalid_domain", "Host or domain name not found. Name service error for name=example.com type=A: Host not found"),
+        ("invalid_domain", "550 5.1.2 <ada@example.invalid>... Host unknown (Name server: example.invalid: host not found)"),
+        ("invalid_domain", "DNS Error: Domain name not found"),
+        ("invalid_domain", "Domain example.com does not accept mail (nullMX)"),
+        ("invalid_domain", 'Unrouteable mail domain "example.com"'),
+        ("invalid_domain", "all relevant MX records point to non-existent hosts"),
+        ("invalid_domain", "556 5.1.10 Domain does not accept mail: nullMX"),
+        ("invalid_domain", "Sorry, I couldn't find any host named example.com. (#5.1.2)"),
+        ("invalid_domain", "DNS domain 'example.com' does not exist"),
+        ("mailbox_full", "552 5.2.2 Over quota"),
+        ("mailbox_full", "550 5.2.2 STOREDRV.Deliver: mailbox full"),
+        ("mailbox_full", "452 4.2.2 The email account that you tried to reach is over quota"),
+        ("mailbox_full", "The user's mailbox has exceeded its quota"),
+        ("mailbox_full", "552 Quota violation for ada@example.com"),
+        ("mailbox_full", "Account ada@example.com is full"),
+        ("mailbox_full", "552 RCPT TO:<ada@example.com> Mailbox disk quota exceeded"),
+        ("mailbox_full", "mailbox size limit exceeded"),
+        ("mailbox_full", "Message rejected. Not enough storage space in user's mailbox to accept message."),
+        ("mailbox_full", "Benutzer hat zuviele Mails auf dem Server: Postfach ist voll"),
+        ("mailbox_full", "user has exhausted allowed storage space"),
+        ("mailbox_full", "The recipient's mailbox is full and can't accept messages now"),
+        ("mailbox_full", "this person's account is exceeding their quota"),
+        ("mailbox_full", "Boîte du destinataire pleine"),
+        ("mailbox_disabled", "550 5.2.1 The email account that you tried to reach is disabled"),
+        ("mailbox_disabled", "550 Mailbox is frozen. See http://support.example.com"),
+        ("mailbox_disabled", "550 5.7.1 Recipient is suspended"),
+        ("mailbox_disabled", "550 account is inactive"),
+        ("mailbox_disabled", "550 This mailbox is disabled (554.30)"),
+        ("mailbox_disabled", "550 Recipient account is suspended"),
+        ("transient", "451 4.3.0 Mail server temporarily rejected message"),
+        ("transient", "delivery temporarily suspended: connect to mx.example.com[192.0.2.1]:25: Connection refused"),
+        ("transient", "retry time not reached for any host after a long failure period"),
+        ("transient", "451 Temporary local problem - please try later"),
+        ("transient", "450 4.7.1 <ada@example.com>: Recipient address rejected: Greylisted"),
+        ("transient", "421 4.4.2 Connection dropped due to SocketError"),
+        ("transient", "554 5.4.6 Hop count exceeded - possible mail loop"),
+        ("transient", "554 5.4.0 Too many hops"),
+        ("transient", "host mx.example.com [192.0.2.1]: Connection timed out"),
+        ("transient", "4.4.7 Delivery time expired"),
+        ("transient", "452 4.3.1 Insufficient system storage"),
+        ("transient", "Cannot send message for 5 days"),
+        ("transient", "mail for example.com loops back to myself"),
+        ("transient", "lost connection with mx.example.com[192.0.2.1] while sending RCPT TO"),
+        ("transient", "554 5.4.14 Hop count exceeded - possible mail loop ATTR34"),
+        ("transient", "local configuration error"),
+        ("transient", "451 4.4.1 reply: read error from mx.example.com"),
+        ("policy", "550 5.7.1 Service unavailable; client [192.0.2.1] blocked using zen.spamhaus.org"),
+        ("policy", "550 5.7.1 Our system has detected that this message is likely unsolicited mail."),
+        ("policy", "554 Message rejected because of unacceptable content"),
+        ("policy", "550 5.7.1 Unable to relay for ada@example.com"),
+        ("policy", "550 5.7.64 TenantAttribution; Relay Access Denied"),
+        ("policy", "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)"),
+        ("policy", "550 5.7.1 RESOLVER.RST.AuthRequired; authentication required"),
+        ("policy", "554 5.7.5 Permanent Error Evaluating DMARC Policy"),
+        ("policy", "550 High probability of spam"),
+        ("policy", "554 Your access to this mail system has been rejected due to the sending MTA's poor reputation."),
+        ("policy", "550 Message was not accepted -- invalid mail. Local mailbox unavailable: user not found"),
+        ("policy", "554 5.7.1 <ada@example.com>: Recipient address rejected: Access denied by policy"),
+        ("policy", "550 permanent failure for one or more recipients (ada@example.com:blocked)"),
+        ("policy", "552 5.7.0 This message was blocked because its content presents a potential security issue."),
+        ("policy", "550 You are not allowed to send mail to this group"),
+        ("policy", "571 Delivery not authorized, message refused"),
+        ("policy", "550 Sender verify failed"),
+        ("policy", "550 5.7.1 Message rejected due to content restrictions"),
+        ("policy", "The message was rejected by the recipient's organization's content filter"),
+        ("policy", "554 5.7.1 You are not allowed to connect."),
+        ("policy", "550 Administrative prohibition"),
+        ("policy", "550 IP 192.0.2.1 is locally blacklisted"),
+        ("too_large", "552 5.3.4 Message size exceeds fixed limit"),
+        ("too_large", "552 5.2.3 Message length exceeds administrative limit"),
+        ("too_large", "message too large"),
+        ("too_large", "5.2.3 RESOLVER.RST.RecipSizeLimit; message too large for this recipient"),
+        ("too_large", "552 Message size exceeds maximum permitted"),
+        ("too_large", "The message exceeds the maximum incoming message size"),
+        ("too_large", "552 5.3.4 Message too big"),
+    ],
+)
+def test_turns_of_phrase_of_many_hosts(expected: str, diagnostic: str) -> None:
+    assert classify_reported(diagnostic, "5.0.0", "") == expected
+
+
+@pytest.mark.parametrize(
+    ("diagnostic", "status", "notice", "expected"),
+    [
+        ("", "5.1.1", "", "invalid_mailbox"),
+        ("", "5.2.2", "no such user", "mailbox_full"),  # a code that is never careless
+        ("550 rejected", "5.0.0", "The mailbox of this user is full.", "mailbox_full"),
+        ("", "5.0.0", "host mx said: 550 no such user\nYour mail is important.", "invalid_mailbox"),
+        ("", "4.0.0", "It will be tried again.", "transient"),
+        ("", "", "Sorry.", "policy"),
+        ("refused to talk to me: 554 no", "5.0.0", "user unknown", "policy"),  # before any recipient was named
+    ],
+)
+def test_the_particular_goes_before_the_general(diagnostic: str, status: str, notice: str, expected: str) -> None:
+    assert classify_reported(diagnostic, status, notice) == expected
