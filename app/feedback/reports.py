@@ -3,7 +3,7 @@
 Whose mail it is about is the return path's word alone (mail.envelope): what a report says of addresses may be redacted, rewritten or
 forged. What it says of the fate is mail.report's; here it meets what is known of the recipient:
 
-    bounce        delivered → bounced_late, and the address is suppressed if the report says that there is no such mailbox or domain
+    bounce        delivered → bounced_late, and the address is suppressed if the report proves that there is no such mailbox or domain
     complaint     the message's stream is suppressed for the address; other streams go on (a complaint is no word about them)
     unsubscribe   as by the link in the mail (engagement)
     all others    nothing: a delay, an autoreply or a person's answer is no fate
@@ -19,7 +19,7 @@ from typing import Any
 
 from app import store
 from app.events.record import Event, EventType, Suppressed, record, suppress
-from app.events.suppression import Reason, suppression_reason
+from app.events.suppression import Reason
 from app.feedback.engagement import Reader, Way, choose
 from app.jobs import Wakes
 from app.mail.address import suppression_key
@@ -67,9 +67,9 @@ async def _bounce(database: Database, returned: Returned, report: Report) -> Tak
             return Taken.LATER if await store.settlement.is_unsettled(connection, returned.recipient_id) else Taken.KNOWN
         facts = {"recipient": told.address, "late": True, "reason": reason, **_facts(said)}
         await record(connection, [Event(EventType.BOUNCED, returned.account_id, returned.recipient_id, told.events, facts)])
-        if (cause := suppression_reason(EventType.BOUNCED, facts.get("class"))) is not None:
-            key = suppression_key(told.address)
-            await suppress(connection, [Suppressed(returned.account_id, key, cause, returned.recipient_id)])
+        if said is not None and said.suppresses and said.reply_class is not None:
+            cause = Reason(said.reply_class.value)
+            await suppress(connection, [Suppressed(returned.account_id, suppression_key(told.address), cause, returned.recipient_id)])
     return Taken.RECORDED
 
 
