@@ -29,6 +29,7 @@ from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.contents import Contents, Frame
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
+from app.intake.raw import RawSubmission
 from app.jobs import Wakes
 from app.mail.compose import Draft
 from app.store.queue import Share
@@ -128,6 +129,10 @@ class Intake:
         finally:
             if key is not None:
                 self._keys_under_way.discard(key)
+
+    async def submit_raw(self, sender: Sender, raw: RawSubmission) -> Receipt:
+        """Accept finished mail durably. Raises RelayError with the reason when it is not accepted."""
+        raise Unavailable("Finished mail is not taken yet.")
 
     async def submit_all(self, sender: Sender, submissions: Sequence[Submission]) -> list[Receipt | RelayError]:
         """Accept many, each on its own: the result of each stands at its place; one that is refused sinks no other."""
