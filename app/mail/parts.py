@@ -33,6 +33,8 @@ _SEALED_TYPES = frozenset(
         *("application/pgp-encrypted", "application/pgp-signature", "application/pgp"),
     )
 )
+# RFC 8551 §3.2.1: where a program knew no better type, the file's name tells of S/MIME.
+_SEALED_NAMES = (".p7m", ".p7s", ".p7c")
 _ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
 
 
@@ -68,7 +70,7 @@ def read_parts(raw: bytes) -> PartMap:
     waiting = [root]
     while waiting:
         entity = waiting.pop()
-        sealed = sealed or entity.content_type in _SEALED_TYPES
+        sealed = sealed or entity.content_type in _SEALED_TYPES or entity.parameters.get("name", "").lower().endswith(_SEALED_NAMES)
         children: list[_Entity] = []
         if entity.content_type.startswith("multipart/"):
             if entity.depth >= _DEEPEST:
