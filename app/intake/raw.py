@@ -4,7 +4,7 @@ It enters by `Intake.submit_raw`, whichever door it came through, and is accepte
 
     who sends     each mailbox in From, Sender, Resent-From and Resent-Sender, and the envelope's own, lies in a domain of the account, and
                   is one that the credential may use; the null sender stands for nobody and is no lie
-    who gets it   whom the envelope names and nobody else; To and Cc only tell who may be seen
+    who gets it   whom the envelope names and nobody else, To and Cc only tell who may be seen; without one, whom To, Cc and Bcc name
     how           the X-Staffetta-* fields (controls)
 """
 
@@ -21,7 +21,7 @@ from app.accounts.domains import DomainBook
 from app.errors import FieldError, InvalidMessage, SenderNotAllowed
 from app.intake.controls import Controls, pointer_to_header, read_controls
 from app.mail.address import domain_of, parse_mailbox, suppression_key
-from app.mail.address_list import find_mailboxes
+from app.mail.address_list import find_mailboxes, read_mailboxes
 from app.mail.adopt import Finished, read_finished
 from app.mail.compose import Draft
 from app.mail.fields import Unfit
@@ -120,24 +120,43 @@ def is_allowed(mailbox: str, allowed: Iterable[str]) -> bool:
 
 
 def _read_recipients(finished: Finished, raw: RawSubmission, most: int) -> list[TakenRecipient]:
-    """Each mailbox of the envelope once, with the kind that the header gives it."""
-    to, cc = (set(map(suppression_key, find_mailboxes(finished.value_of(name)))) for name in ("to", "cc"))
+    """Each mailbox of the envelope once, with the kind that the header gives it. Without an envelope the header is it."""
+    named = {kind: _mailboxes_of(finished, kind, strict=not raw.recipients) for kind in ("to", "cc")}
+    kinds = {suppression_key(mailbox): kind for kind in ("cc", "to") for mailbox in named[kind]}
+    recipients = raw.recipients
+    if not recipients:
+        hidden = _mailboxes_of(finished, "bcc", strict=True)
+        recipients = tuple(map(EnvelopeRecipient, (*named["to"], *named["cc"], *hidden)))
     found: dict[str, TakenRecipient] = {}
-    for recipient in raw.recipients:
+    for recipient in recipients:
         try:
             mailbox = parse_mailbox(recipient.address)
         except ValueError as error:
-            raise InvalidMessage(str(error), errors=[FieldError("#/to", "invalid_address", str(error))]) from error
+            raise _wrong("#/to", "invalid_address", str(error)) from error
         key = suppression_key(mailbox)
         if key not in found:
-            kind = "to" if key in to else "cc" if key in cc else "bcc"
-            found[key] = TakenRecipient(mailbox, key, kind, _dsn_of(raw, recipient))
+            found[key] = TakenRecipient(mailbox, key, kinds.get(key, "bcc"), _dsn_of(raw, recipient))
     if not found:
-        raise InvalidMessage("There is no recipient.", errors=[FieldError("#/to", "missing", "There is no recipient.")])
+        raise _wrong("#/to", "missing", "There is no recipient.")
     if len(found) > most:
-        detail = f"At most {most} recipients are allowed in one message."
-        raise InvalidMessage(detail, errors=[FieldError("#/to", "too_many", detail)])
+        raise _wrong("#/to", "too_many", f"At most {most} recipients are allowed in one message.")
     return list(found.values())
+
+
+def _mailboxes_of(finished: Finished, name: str, *, strict: bool) -> list[str]:
+    found: list[str] = []
+    for field in (*finished.fields, *finished.hidden):
+        if field.name != name:
+            continue
+        try:
+            found += read_mailboxes(field.value) if strict else find_mailboxes(field.value)
+        except ValueError as error:
+            raise _wrong(pointer_to_header(name.title()), "invalid_address", str(error)) from error
+    return found
+
+
+def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
+    return InvalidMessage(detail, errors=[FieldError(pointer, code, detail)])
 
 
 def _dsn_of(raw: RawSubmission, recipient: EnvelopeRecipient) -> str | None:

@@ -130,14 +130,14 @@ def _split(value: str) -> list[str]:
         words.clear()
         bracketed = None
 
-    for token in _TOKEN.findall(value):
-        if token in (",", ";"):
+    for piece in _TOKEN.findall(value):
+        if piece in (",", ";"):
             end()
-        elif token == ":":  # what stood before it is a group's name, or a route within no brackets
+        elif piece == ":":  # what stood before it is a group's name, or a route within no brackets
             words.clear()
-        elif token[0] == "<" and len(token) > 1:
-            bracketed = token[1:-1].strip()
+        elif piece[0] == "<" and len(piece) > 1:
+            bracketed = piece[1:-1].strip()
         else:
-            words.append(token)
+            words.append(piece)
     end()
     return found

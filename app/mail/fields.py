@@ -60,9 +60,8 @@ def read_fields(head: bytes) -> list[Field]:
         if name in seen and name in _ONCE:
             raise Unfit(f"The header field {written.decode('ascii')} occurs more than once.", written.decode("ascii"))
         seen.add(name)
-        fields.append(
-            Field(name, _FOLD.sub("", value.decode("ascii") if value.isascii() else decode_text(value)).strip(" \t"), line + b"\r\n")
-        )
+        text = value.decode("ascii") if value.isascii() else decode_text(value)
+        fields.append(Field(name, _FOLD.sub("", text).strip(" \t"), line + b"\r\n"))
     return fields
 
 
