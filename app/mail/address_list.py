@@ -15,6 +15,7 @@ from functools import lru_cache
 import idna
 
 from app.mail.address import Address, domain_of, name_address, normalise_domain, parse_mailbox
+from app.mail.header import check_text
 from app.mail.words import decode_words
 
 # Text in quotes, which may lack the last; each form takes time in proportion to what it reads, however it breaks off.
@@ -54,6 +55,7 @@ def read_author(value: str) -> Address:
     """The one mailbox of From or Sender, which every program must read as the same; ValueError says what is wrong."""
     if len(value) > _LONGEST_AUTHOR:
         raise ValueError(f"It is longer than {_LONGEST_AUTHOR} characters.")
+    check_text(value, "address")
     alone = _ALONE.fullmatch(value)
     named = _NAMED.fullmatch(value) if alone is None else None
     if alone is not None:
