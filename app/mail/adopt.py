@@ -93,7 +93,9 @@ def adopt(finished: Finished, *, message_id: str, date: datetime) -> Adopted:
     """Head and body as they will be sent, and the map of the parts. `message_id` and `date` are for a mail that has none."""
     kept = [field for field in finished.fields if field.value or field.name not in ("date", "message-id")]
     names = {field.name for field in kept}
-    head = b"".join([mend_field(field) for field in kept])
+    head = b"".join([field.raw for field in kept])
+    if not (head.isascii() and has_short_lines(head)):
+        head = b"".join([mend_field(field) for field in kept])
     body = finished.body
     if not has_short_lines(body):
         head, body = _shorten(head, body)

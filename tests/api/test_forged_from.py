@@ -77,7 +77,7 @@ FORGED: dict[str, bytes] = {
     "name in an encoded word": b"From: =?utf-8?q?ceo=40bank=2Eexample?= <orders@shop.example.test>\r\n",
     "name in base64": b"From: =?utf-8?b?Y2VvQGJhbmsuZXhhbXBsZQ==?= <orders@shop.example.test>\r\n",
     "name in two words": b"From: =?utf-8?q?ceo=40ba?= =?utf-8?q?nk=2Eexample?= <orders@shop.example.test>\r\n",
-    "name with a wide @": "From: =?utf-8?q?ceo=EF=BC=A0bank.example?= <orders@shop.example.test>\r\n".encode(),
+    "name with a wide @": b"From: =?utf-8?q?ceo=EF=BC=A0bank.example?= <orders@shop.example.test>\r\n",
     "name with a hidden letter": "From: \"ceo@bank\u200b.example\" <orders@shop.example.test>\r\n".encode(),
     "address in an encoded word": b"From: =?utf-8?q?ceo=40bank=2Eexample?=\r\n",
     "domain in an encoded word": b"From: <ceo@=?utf-8?q?bank=2Eexample?=>\r\n",

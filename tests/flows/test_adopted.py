@@ -100,7 +100,8 @@ async def test_tracking_changes_the_links_and_adds_the_pixel_and_nothing_else(ho
 
 async def test_what_was_asked_is_done_and_leaves_no_trace(house: House) -> None:
     raw = PLAIN.replace(b"Date: Tue, 01 Jun 2027 09:00:00 +0200\r\n", b"").replace(f"Message-ID: <1042@{DOMAIN}>\r\n".encode(), b"")
-    asked = b"Bcc: secret@x.test,\r\n eve@x.test\r\nx-staffetta-tag: one\r\nX-Staffetta-Tag: =?utf-8?q?zw=C3=B6lf?=\r\nX-STAFFETTA-Metadata: a=b\r\n"
+    asked = b"Bcc: secret@x.test,\r\n eve@x.test\r\nx-staffetta-tag: one\r\n"
+    asked += b"X-Staffetta-Tag: =?utf-8?q?zw=C3=B6lf?=\r\nX-STAFFETTA-Metadata: a=b\r\n"
     accepted = await post(house, asked + raw)
     assert [(one["email"], one["kind"]) for one in accepted["recipients"]] == [
         ("ada@x.test", "to"),
@@ -202,11 +203,16 @@ async def test_eight_bits_for_a_server_of_seven(house: House, smime: bytes, seal
 async def test_what_the_sender_wants_to_be_told_is_kept(house: House) -> None:
     intake, sender = house.intake, house.sender
     to = EnvelopeRecipient("ada@x.test", frozenset({"FAILURE", "DELAY"}), "rfc822;Ada@x.test")
-    raw = RawSubmission(PLAIN, f"orders@{DOMAIN}", (to, EnvelopeRecipient("bob@x.test")), ret="HDRS", envelope_id="QQ314159", tells_failures=True)
+    raw = RawSubmission(
+        PLAIN, f"orders@{DOMAIN}", (to, EnvelopeRecipient("bob@x.test")), ret="HDRS", envelope_id="QQ314159", tells_failures=True
+    )
     receipt = await intake.submit_raw(sender, raw)
     quiet = await intake.submit_raw(sender, RawSubmission(PLAIN, "", (EnvelopeRecipient("ada@x.test"),)))
     async with house.database.hot() as connection:
-        rows = await connection.fetch("SELECT address, dsn FROM recipients WHERE id = ANY($1::uuid[]) ORDER BY id", [r.id for r in (*receipt.recipients, *quiet.recipients)])
+        rows = await connection.fetch(
+            "SELECT address, dsn FROM recipients WHERE id = ANY($1::uuid[]) ORDER BY id",
+            [r.id for r in (*receipt.recipients, *quiet.recipients)],
+        )
     kept = [(row["address"], row["dsn"]) for row in rows]
     common = '"ret":"HDRS","envelope_id":"QQ314159","tells_failures":true,"from":"orders@shop.example.test"}'
     assert kept == [

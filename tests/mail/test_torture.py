@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.mail.adopt import adopt, read_finished
 from app.mail.address_list import find_mailboxes
+from app.mail.adopt import adopt, read_finished
 from app.mail.downgrade import downgrade
 from app.mail.fields import LONGEST_HEAD, Unfit
 from app.mail.tracking import plan_tracking
@@ -93,8 +93,7 @@ def pass_through(raw: bytes) -> str:
         _ = finished.subject, finished.message_id
         adopted = adopt(finished, message_id="2@x", date=NOW)
     except Unfit as unfit:
-        assert 10 < len(str(unfit)) < 300
-        return "refused"
+        return "refused" if 10 < len(str(unfit)) < 300 else "refused without good words"
     content = adopted.content
     assert all(len(line) <= 998 for line in (content.head + b"\r\n" + content.body).split(b"\r\n"))
     assert b"\r" not in (content.head + content.body).replace(b"\r\n", b"")
@@ -115,7 +114,7 @@ def test_nothing_takes_long_or_much(name: str) -> None:
     assert time.process_time() - began < MOST_SECONDS, fate
     tracemalloc.start()
     try:
-        assert pass_through(raw) == fate
+        assert pass_through(raw) == fate != "refused without good words"
         assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
     finally:
         tracemalloc.stop()
