@@ -161,13 +161,15 @@ class Connection(SMTP):
     async def begin_tls(self) -> None:
         """Encrypt from here on; what came in the clear is forgotten, whether it was read or not (RFC 3207 §4.2)."""
         self._is_shaking_hands = True
+        await self._writer.drain()
+        # From here to the change of protocols nothing is awaited: what is in the reader came in the clear, what comes afterwards came
+        # encrypted. Cleared after the handshake it would lose a first command that rides on the client's Finished (TLS 1.3).
+        self._reader._buffer.clear()  # type: ignore[attr-defined]
         try:
             await self._writer.start_tls(self._tls, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.abort()
             raise ConnectionAbortedError("no TLS") from error
-        # Neither can bytes come in the clear any more, nor did any of these come encrypted.
-        self._reader._buffer.clear()  # type: ignore[attr-defined]
         self.transport = self._reader._transport = self._writer.transport  # type: ignore[attr-defined]
         self._is_shaking_hands = False
         self.is_private = True
