@@ -1,12 +1,13 @@
 """The SMTP door over real sockets, with a real database for credentials and a double behind it that keeps what is handed in.
 
-door     a started server: its ports, a credential, and `taken`, what reached the intake
+door     a started server, one per module: its ports, a credential, and `taken`, what reached the intake
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,10 +23,14 @@ from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, check_wish, 
 from app.config import Settings
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
+from app.embedded import EmbeddedServers
 from app.keyring import Keyring
 from app.smtpd.certificate import Certificate, development_certificate
+from app.smtpd.login import Logins
 from app.smtpd.server import Listeners, SmtpServer
 from app.store.db import Database
+
+_numbers = itertools.count(1)
 
 
 @dataclass
@@ -87,7 +92,20 @@ async def open_door(database: Database, directory: Path, **overrides: Any) -> As
     listeners.close()
 
 
-@pytest.fixture
-async def door(database: Database, tmp_path: Path) -> AsyncIterator[OpenDoor]:
-    async with open_door(database, tmp_path) as opened:
+@pytest.fixture(scope="module")
+async def shared_door(servers: EmbeddedServers, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OpenDoor]:
+    name = f"smtp_{next(_numbers)}"
+    database = Database(servers.create_database(name, template))
+    async with open_door(database, tmp_path_factory.mktemp("door")) as opened:
         yield opened
+    await database.close()
+    servers.drop_database(name)
+
+
+@pytest.fixture
+async def door(shared_door: OpenDoor) -> OpenDoor:
+    """The module's door, with nothing left of the test before."""
+    shared_door.taken.clear()
+    shared_door.answer = None
+    shared_door.server.door.logins = Logins(shared_door.credentials, refusal_seconds=0.01)
+    return shared_door
