@@ -1,4 +1,4 @@
-"""docs/sending.md and docs/tracking-and-privacy.md are true: every block is run against `./staffetta up`, in order, and answers as shown.
+"""The documents with blocks to run are true: every block is run against `./staffetta up`, in order, and answers as shown.
 
 sh, python, js   is run; `RELAY` and `KEY` are set, and `MESSAGE` is the id that was seen last
 json STATUS      what the curl before it answers; what is shown must be there, "…" stands for anything
@@ -213,6 +213,11 @@ def test_sending(newcomer: Newcomer) -> None:
             "New opening hours",
         ]
     )
+
+
+def test_finished_mail(newcomer: Newcomer) -> None:
+    languages = run_document(newcomer, "finished-mail.md")
+    assert {"sh", "json", "html"} <= set(languages)
 
 
 def test_tracking_and_privacy(newcomer: Newcomer) -> None:

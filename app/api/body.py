@@ -40,6 +40,17 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     content_type = header_of(request, b"content-type")
     if content_type != "application/json":
         _check_content_type(content_type)
+    return await _read_whole(request, most_bytes)
+
+
+async def read_mail(request: Request, most_bytes: int) -> bytes:
+    """A finished mail as it came. 415 unless it is declared as one."""
+    if (header_of(request, b"content-type") or "").partition(";")[0].strip().lower() != "message/rfc822":
+        raise HTTPException(415, "The body must be a mail, sent with `Content-Type: message/rfc822`.")
+    return await _read_whole(request, most_bytes)
+
+
+async def _read_whole(request: Request, most_bytes: int) -> bytes:
     _check_declared(request, most_bytes)
     first = await _receive(request)
     body: bytes = first.get("body", b"")

@@ -8,34 +8,26 @@ what is too much, too late or too large, is admission's word (intake).
 from __future__ import annotations
 
 import binascii
-import math
 import mimetypes
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, TypeVar
-
-import orjson
+from typing import TypeVar
 
 from app.accounts.templates import TemplateUse
 from app.api.message_body import AddressBody, AttachmentBody, MessageBody
 from app.api.problems import refuse_fields
-from app.api.times import read_time
 from app.errors import FieldError, pointer_to
 from app.intake.admission import Track
+from app.intake.labels import HALF_A_PAIR, check_metadata_size, check_metadata_text, check_variables
 from app.intake.submit import Submission
 from app.mail.address import Address, name_address, parse_address
 from app.mail.compose import Attachment, Draft, check_header
 from app.mail.header import check_text
+from app.mail.times import read_time
 
-_MOST_METADATA_BYTES = 4096
-MOST_VARIABLES_BYTES = 64 * 1024
-_MOST_LEVELS = 16
 _MEDIA_TYPE = re.compile(r'[\w!#$&^.+\-]{1,127}/[\w!#$&^.+\-]{1,127}(?: *; *[\w.*\-]+=(?:[\w!#$&^.+\-/:]+|"[ !#-\[\]-~]*"))*', re.ASCII)
-_HALF_A_PAIR = "It contains half of a surrogate pair, which is no character."
 _CONTENT_ID = re.compile(r"<?[!-;=?-~]{1,200}>?")
-# Not in a text at all: NUL and the controls that no program shows; tab and line ends are text.
-_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _known_types = mimetypes.MimeTypes(filenames=())
 # Few senders write many messages.
 _parse_sender = lru_cache(maxsize=1000)(parse_address)
@@ -134,7 +126,7 @@ def _check_texts(body: MessageBody, faults: _Faults) -> None:
         if b"\0" in octets:  # RFC 5322 §3.5; what else programs do not show is encoded, and harmless
             faults.add((field,), "invalid_text", "It contains a NUL character.")
         if half_a_pair:
-            faults.add((field,), "invalid_text", _HALF_A_PAIR)
+            faults.add((field,), "invalid_text", HALF_A_PAIR)
 
 
 def _read_template(body: MessageBody, faults: _Faults) -> TemplateUse | None:
@@ -155,59 +147,13 @@ def _read_template(body: MessageBody, faults: _Faults) -> TemplateUse | None:
     return TemplateUse(body.template, body.template_version, variables, body.locale, size)
 
 
-def check_variables(variables: dict[str, Any]) -> int:
-    """The size of variables as JSON, in bytes; ValueError(code, sentence) when they are too large or no text."""
-    try:
-        written = orjson.dumps(variables)
-    except TypeError as error:
-        raise ValueError(
-            "invalid_value", "It holds half of a surrogate pair, a number of more than 64 bits, or too many levels."
-        ) from error
-    if len(written) > MOST_VARIABLES_BYTES:
-        raise ValueError("too_long", f"The variables have more than {MOST_VARIABLES_BYTES} bytes as JSON.")
-    if b"null" in written and not _is_finite(variables):  # 1e400 is read as infinity, and written as null
-        raise ValueError("invalid_value", "It holds a number that is too large.")
-    if b"\\u0000" in written:
-        raise ValueError("invalid_text", "It contains a NUL character.")
-    if written.count(b"{") + written.count(b"[") > _MOST_LEVELS and not _is_shallow(variables, _MOST_LEVELS):
-        raise ValueError("too_deep", f"The variables are nested more than {_MOST_LEVELS} deep.")
-    return len(written)
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return all(map(_is_finite, inner))
-
-
-def _is_shallow(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner if isinstance(one, dict | list))
-
-
 def _check_labels(body: MessageBody, faults: _Faults) -> None:
     for place, tag in enumerate(body.tags):
         faults.trap("invalid_text", ("tags", place), check_text, tag, "tag")
     for name, value in body.metadata.items():
         faults.trap("invalid_text", ("metadata", name), check_text, name, "name")
-        if not _is_encodable(value):
-            faults.add(("metadata", name), "invalid_text", _HALF_A_PAIR)
-        elif _NOT_TEXT.search(value) is not None:
-            faults.add(("metadata", name), "invalid_text", "It contains a control character that is not part of a text.")
-    if sum(len((name + value).encode("utf-8", "replace")) for name, value in body.metadata.items()) > _MOST_METADATA_BYTES:
-        faults.add(("metadata",), "too_long", f"The metadata has more than {_MOST_METADATA_BYTES} bytes together.")
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether there is no half of a surrogate pair in it: JSON's escapes can write one."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        faults.trap("invalid_text", ("metadata", name), check_metadata_text, value)
+    faults.trap("too_long", ("metadata",), check_metadata_size, body.metadata)
 
 
 def _read_files(given: list[AttachmentBody], faults: _Faults, most_bytes: int) -> tuple[Attachment, ...]:

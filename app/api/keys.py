@@ -17,9 +17,9 @@ from app.api.door import allow, find_sender, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import refusals
 from app.api.problems import invalid_fields
-from app.api.times import read_time
 from app.errors import FieldError, Forbidden, InvalidRequest
 from app.mail.header import check_text
+from app.mail.times import read_time
 
 MOST_BODY_BYTES = 16 * 1024
 EXAMPLE = {"name": "shop backend", "scopes": ["messages:send", "messages:read"]}

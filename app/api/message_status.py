@@ -20,8 +20,8 @@ from app.api.door import allow, house_of
 from app.api.message_body import DateTime, Kind, State, Stream
 from app.api.openapi import refusals
 from app.api.paging import bound_of, read_message_cursor, write_message_cursor
-from app.api.times import read_time
 from app.errors import FieldError, InvalidRequest, NotFound
+from app.mail.times import read_time
 from app.store.ids import is_message, parse_public_id, public_id, time_of
 
 MOST_ATTEMPTS = 5000

@@ -45,7 +45,7 @@ async def create_message(request: Request) -> Response:
     house = house_of(request)
     sender = await find_sender(request, "messages:send")
     value, raw = await read_json(request, house.settings.max_request_bytes)
-    key = _idempotency_key(request)
+    key = read_idempotency_key(request)
     try:
         body = read_message(value)
     except ValidationError as error:
@@ -57,7 +57,7 @@ async def create_message(request: Request) -> Response:
     if not receipt.replayed:
         accept_seconds.observe(time.perf_counter() - began)
         accepted_messages.inc()
-    return Response(orjson.dumps(_accepted(receipt)), 202, _REPLAYED if receipt.replayed else None, media_type=_JSON)
+    return Response(orjson.dumps(accepted_answer(receipt)), 202, _REPLAYED if receipt.replayed else None, media_type=_JSON)
 
 
 async def create_batch(request: Request) -> Response:
@@ -66,7 +66,7 @@ async def create_batch(request: Request) -> Response:
     sender = await find_sender(request, "messages:send")
     value, _ = await read_json(request, house.settings.max_request_bytes)
     items = _items(value)
-    key = _idempotency_key(request)
+    key = read_idempotency_key(request)
     results = await _submit_items(house, sender, items, key)
     away = [result for result in results if isinstance(result, Unavailable)]
     if len(away) == len(results):
@@ -143,7 +143,8 @@ def _invalid(error: ValidationError) -> RelayError:
     return invalid_fields(found, of_message=True, marks=ADDRESS_MARKS)
 
 
-def _idempotency_key(request: Request) -> str | None:
+def read_idempotency_key(request: Request) -> str | None:
+    """The request's Idempotency-Key, if it has one."""
     given = header_of(request, b"idempotency-key")
     if given is None:
         return None
@@ -154,7 +155,8 @@ def _idempotency_key(request: Request) -> str | None:
     return given
 
 
-def _accepted(receipt: Receipt) -> dict[str, Any]:
+def accepted_answer(receipt: Receipt) -> dict[str, Any]:
+    """What a 202 says."""
     return {
         "id": public_id("msg", receipt.message_id),
         "message_id": receipt.rfc_message_id,
@@ -168,4 +170,4 @@ def _accepted(receipt: Receipt) -> dict[str, Any]:
 def _item_answer(result: Receipt | RelayError, request_id: str) -> dict[str, Any]:
     if isinstance(result, RelayError):
         return {"status": "refused", "problem": problem_of(result, request_id)}
-    return {"status": "accepted", **_accepted(result)}
+    return {"status": "accepted", **accepted_answer(result)}

@@ -19,6 +19,7 @@ from app.api import (
     message_status,
     messages,
     problems,
+    raw_messages,
     streams,
     suppression_files,
     suppressions,
@@ -37,6 +38,19 @@ _KEY_PARAMETER = {
     "required": False,
     "description": "1 to 255 visible ASCII characters. A request with a known key and the same body gets the first one's answer.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_TO_PARAMETER = {
+    "name": "to",
+    "in": "query",
+    "required": False,
+    "description": "Who gets the mail, once for each; without it those in To, Cc and Bcc.",
+    "schema": {"type": "array", "items": {"type": "string"}, "maxItems": 1000},
+    "style": "form",
+    "explode": True,
+}
+_MAIL = {
+    "required": True,
+    "content": {"message/rfc822": {"schema": {"type": "string"}, "example": raw_messages.EXAMPLE}},
 }
 _ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
 _REPLAYED = {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}}
@@ -92,6 +106,19 @@ def _mount_sending(app: FastAPI) -> None:
         tags=["messages"],
         responses={202: _answer(message_body.AcceptedMessage, "It is committed.", message_body.ACCEPTED_EXAMPLE, _REPLAYED), **_SENDING},
         openapi_extra={"parameters": [_KEY_PARAMETER], "requestBody": json_body(message_body.MessageBody, message_body.EXAMPLE)},
+    )
+    _mount_raw(
+        app,
+        "/v1/messages/raw",
+        raw_messages.create_raw,
+        operation_id="sendRaw",
+        summary="Send a finished mail",
+        description="The body is a mail as RFC 5322 has it. It leaves as it came, but for what is asked: Bcc and X-Staffetta-* fields are"
+        " taken out, Date and Message-ID added where they are missing, tracking put in where the stream tracks, and it is signed."
+        " X-Staffetta-* fields say what the JSON of `POST /v1/messages` says beside the mail.",
+        tags=["messages"],
+        responses={202: _answer(message_body.AcceptedMessage, "It is committed.", message_body.ACCEPTED_EXAMPLE, _REPLAYED), **_SENDING},
+        openapi_extra={"parameters": [_KEY_PARAMETER, _TO_PARAMETER], "requestBody": _MAIL},
     )
     _mount_raw(
         app,

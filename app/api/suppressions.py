@@ -23,9 +23,9 @@ from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
 from app.api.paging import read_suppression_cursor, write_suppression_cursor
 from app.api.problems import invalid_fields, refuse_fields
-from app.api.times import read_time
 from app.errors import FieldError, InvalidRequest, NotFound
 from app.events.suppression import Reason
+from app.mail.times import read_time
 from app.store.ids import public_id, time_of
 from app.store.suppressions import EVERY_STREAM, NewSuppression, Place, Reactivation, Suppression
 

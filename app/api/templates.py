@@ -23,7 +23,6 @@ from app.accounts.credentials import Sender
 from app.accounts.templates import TemplateUse, make_version, read_reference
 from app.api.body import read_json
 from app.api.door import RawRoute, allow, find_sender, house_of
-from app.api.drafting import check_variables
 from app.api.openapi import json_body, refusals
 from app.api.paging import read_template_cursor, write_template_cursor
 from app.api.problems import invalid_fields, refuse_fields
@@ -44,6 +43,7 @@ from app.api.template_body import (
     VersionBody,
 )
 from app.errors import Conflict, FieldError, InvalidMessage, InvalidRequest, NotFound
+from app.intake.labels import check_variables
 from app.mail.template import Fault, Source, TemplateFault
 from app.store.ids import new_id, parse_public_id, public_id
 from app.store.templates import NewVersion

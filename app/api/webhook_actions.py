@@ -19,7 +19,6 @@ from app.api.body import parse_json, read_body, read_json
 from app.api.door import RawRoute, find_sender, header_of, house_of
 from app.api.message_body import DateTime, State
 from app.api.openapi import json_body, refusals
-from app.api.times import read_time
 from app.api.webhook_attempts import WebhookAttempt, show_attempt
 from app.api.webhooks import (
     EVENT_NAMES,
@@ -40,6 +39,7 @@ from app.events.posts import SECRET_PURPOSE, new_secret, show_secret
 from app.events.replays import MOST_NAMED_EVENTS, MOST_REPLAYED_EVENTS
 from app.events.secrets import open_secrets
 from app.events.trial import post_test
+from app.mail.times import read_time
 from app.store.ids import new_id, parse_public_id, public_id, time_of
 from app.store.webhook_replays import Replay
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from email.message import Message
 from html.parser import HTMLParser
 
-from app.inbox.headers import Headers, decode_text, decode_words, read_headers
+from app.inbox.headers import Headers, read_headers
+from app.mail.words import decode_text, decode_words
 
 _MAX_PARTS = 1000
 _MAX_LINKS = 500

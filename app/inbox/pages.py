@@ -21,10 +21,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from app.inbox.content import Content, find_links
-from app.inbox.headers import decode_text
 from app.inbox.server import REFUSALS
 from app.inbox.shelf import number_asked, shelf_of
 from app.inbox.verdict import verdict_of
+from app.mail.words import decode_text
 
 _HERE = Path(__file__).parent
 _PAGE_ROWS = 100

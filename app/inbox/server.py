@@ -20,8 +20,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
-from app.inbox.headers import scrub
 from app.inbox.keep import Keep
+from app.mail.words import scrub
 
 HOSTNAME = "inbox.localhost"
 REFUSALS = {

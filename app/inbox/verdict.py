@@ -19,8 +19,9 @@ from enum import StrEnum
 import dkim
 from dkim.util import InvalidTagValueList, parse_tag_value
 
-from app.inbox.headers import decode_text, split_head
+from app.inbox.headers import split_head
 from app.inbox.keep import Keep, Kept
+from app.mail.words import decode_text
 
 FindKey = Callable[[str, str], Awaitable[str | None]]
 

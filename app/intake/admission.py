@@ -16,6 +16,7 @@ from app.accounts.streams import Stream, StreamBook
 from app.config import Settings
 from app.errors import FieldError, InvalidMessage, MessageTooLarge, SenderNotAllowed
 from app.mail.address import Address, domain_of, suppression_key
+from app.mail.address_list import domains_in_name
 from app.mail.compose import Draft
 from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE
 from app.mail.unsubscribe import has_field
@@ -48,7 +49,24 @@ async def admit_sender(domains: DomainBook, sender: Sender, draft: Draft) -> Sen
             f"This account may not send from {name}.",
             errors=[FieldError("#/from", "sender_not_allowed", "The domain is not one of the account's domains.")],
         )
+    if domains_in_name(draft.sender):
+        await _admit_name(domains, sender, draft.sender)
+    if draft.sender.mailbox.count("@") > 1:  # in quotes: many programs take the first for the end of the local part
+        raise SenderNotAllowed(
+            "The part of the From address before the last @ sign has another one.",
+            errors=[FieldError("#/from", "sender_not_allowed", "There may be one @ sign in the address.")],
+        )
     return domain
+
+
+async def _admit_name(domains: DomainBook, sender: Sender, author: Address) -> None:
+    """A name that is shown in place of the address must not be somebody else's address."""
+    for name in domains_in_name(author):
+        if await domains.find(sender.account_id, name) is None:
+            raise SenderNotAllowed(
+                "The name in From is an address of a domain that is not this account's; who is to get the answers belongs into Reply-To.",
+                errors=[FieldError("#/from", "sender_not_allowed", "The name is an address of another domain.")],
+            )
 
 
 async def admit_stream(streams: StreamBook, sender: Sender, name: str) -> Stream:

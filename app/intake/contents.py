@@ -10,6 +10,7 @@ delivery.filling, the same on every attempt.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
@@ -24,9 +25,12 @@ from app.config import Settings
 from app.errors import FieldError, InvalidMessage
 from app.intake import admission
 from app.intake.moulds import Moulds, digest_of
-from app.mail.compose import Content, Draft, compose, compose_head
+from app.mail.adopt import Adopted, Finished, adopt
+from app.mail.compose import Content, Draft, compose, compose_body, compose_head
+from app.mail.fields import Unfit
+from app.mail.files import read_files, without_content_fields
 from app.mail.finish import CLICKS, OPENS
-from app.mail.tracking import plan_as_json, plan_composed
+from app.mail.tracking import TrackingPlan, plan_as_json, plan_composed, plan_tracking
 from app.mail.unsubscribe import standing_fields
 from app.store.moulds import Mould
 
@@ -51,7 +55,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Made:
-    """The fields of a NewMessage that this is about; `subject` is the one that the mail has."""
+    """The fields of a NewMessage that this is about; `subject` is the one that the mail has. The Message-ID: where it brought one."""
 
     subject: str
     head: bytes
@@ -61,6 +65,7 @@ class Made:
     mould: Mould | None = None
     about_bytes: int | None = None
     brings_mould: bool = False
+    rfc_message_id: str | None = None
 
 
 class Contents:
@@ -88,10 +93,27 @@ class Contents:
             content = compose(draft, message_id=frame.rfc_id, date=frame.dated, boundary_seed=frame.message_id.bytes, link_spans=tracks)
         except ValueError as error:
             raise InvalidMessage(str(error)) from error
+        return self._kept(frame, draft, content, lambda: self._plan(content))
+
+    async def adopt(self, frame: Frame, draft: Draft, finished: Finished, use: TemplateUse | None) -> Made:
+        """The content of a finished mail; with a template its texts take the place of the mail's own, whose files stay."""
+        try:
+            adopted = adopt(finished, message_id=frame.rfc_id, date=frame.dated)
+        except Unfit as unfit:
+            raise InvalidMessage(str(unfit)) from unfit
+        if use is not None:
+            made = await self._fill_adopted(frame, draft, adopted, use)
+        else:
+            made = self._kept(frame, draft, adopted.content, lambda: self._plan_adopted(frame, adopted))
+        made.rfc_message_id = finished.message_id
+        return made
+
+    def _kept(self, frame: Frame, draft: Draft, content: Content, plan: Callable[[], str | None]) -> Made:
+        """A content as it is stored, with the fields that stand in all mail of its stream."""
         head = content.head + _standing_fields(frame, draft)
         admission.admit_size(len(head) + len(content.body), self._settings.max_message_bytes)
         part_map = orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode()
-        return Made(draft.subject, head, content.body, part_map, self._plan(content))
+        return Made(draft.subject, head, content.body, part_map, plan())
 
     async def _late(self, frame: Frame, draft: Draft, use: TemplateUse, files_digest: bytes) -> Made:
         version = await self._templates.resolve(frame.account_id, use)
@@ -121,12 +143,34 @@ class Contents:
             raise _no_texts()
         return replace(draft, subject=subject, html=made.html, text=made.text)
 
+    async def _fill_adopted(self, frame: Frame, draft: Draft, adopted: Adopted, use: TemplateUse) -> Made:
+        """The header block of a finished mail around the texts of a template and the mail's files."""
+        try:
+            files = read_files(adopted)
+            draft = await self._fill(frame.account_id, draft, use)
+            content = compose_body(
+                draft.html, draft.text, files, boundary_seed=frame.message_id.bytes, link_spans=bool(frame.adds & (OPENS | CLICKS))
+            )
+        except ValueError as error:
+            raise InvalidMessage(str(error)) from error
+        content.head = without_content_fields(adopted.content.head, draft.subject) + content.head
+        return self._kept(frame, draft, content, lambda: self._plan(content))
+
     def _plan(self, content: Content) -> str | None:
         """Where links and pixel go, as it is stored; None when there is no place for either."""
         if not content.links and content.pixel is None:
             return None
-        plan = plan_composed(content.body, content.links, content.pixel, own=self._own_urls)
-        return orjson.dumps(plan_as_json(plan)).decode() if plan.slots else None
+        return _as_stored(plan_composed(content.body, content.links, content.pixel, own=self._own_urls))
+
+    def _plan_adopted(self, frame: Frame, adopted: Adopted) -> str | None:
+        if not frame.adds & (OPENS | CLICKS):
+            return None
+        content = adopted.content
+        return _as_stored(plan_tracking(content.body, content.parts, sealed=adopted.sealed, own=self._own_urls))
+
+
+def _as_stored(plan: TrackingPlan) -> str | None:
+    return orjson.dumps(plan_as_json(plan)).decode() if plan.slots else None
 
 
 def _subject_of(draft: Draft, rendered: str | None) -> str:

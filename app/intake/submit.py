@@ -22,14 +22,14 @@ from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import Conflict, RelayError, Unavailable
+from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
 from app.events.record import accepted_facts
 from app.intake import admission
 from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.contents import Contents, Frame
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
-from app.intake.raw import RawSubmission
+from app.intake.raw import RawSubmission, Taken, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
 from app.store.queue import Share
@@ -41,6 +41,7 @@ LOCK_TIMEOUT_MS = 300
 # Composing is CPU work: a batch lets others have the loop now and then.
 _COMPOSE_SLICE = 10
 _BATCH_SLICE = 250
+DEFAULT_STREAM = "transactional"
 _AS_THE_STREAM = Track()
 
 
@@ -52,7 +53,7 @@ class Submission:
     """
 
     draft: Draft
-    stream: str = "transactional"
+    stream: str = DEFAULT_STREAM
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
     send_at: datetime | None = None
@@ -61,6 +62,7 @@ class Submission:
     body_hash: bytes | None = None
     track: Track = _AS_THE_STREAM
     template: TemplateUse | None = None
+    taken: Taken | None = None  # finished mail: the draft is only what its header says
 
 
 @dataclass(slots=True)
@@ -130,9 +132,10 @@ class Intake:
             if key is not None:
                 self._keys_under_way.discard(key)
 
-    async def submit_raw(self, sender: Sender, raw: RawSubmission) -> Receipt:
-        """Accept finished mail durably. Raises RelayError with the reason when it is not accepted."""
-        raise Unavailable("Finished mail is not taken yet.")
+    async def submit_raw(self, sender: Sender, raw: RawSubmission, *, idempotency_key: str | None = None) -> Receipt:
+        """Accept finished mail durably. Raises RelayError with the reason when it is not accepted. The mail may bring the key itself."""
+        taken = await take(self._domains, sender, raw, self._settings.max_recipients)
+        return await self.submit(sender, _submission_of(taken, raw, idempotency_key))
 
     async def submit_all(self, sender: Sender, submissions: Sequence[Submission]) -> list[Receipt | RelayError]:
         """Accept many, each on its own: the result of each stands at its place; one that is refused sinks no other."""
@@ -203,7 +206,7 @@ class Intake:
         domain = await admission.admit_sender(self._domains, sender, draft)
         stream = await admission.admit_stream(self._streams, sender, submission.stream)
         times = admission.admit_times(settings, stream, submission.send_at, submission.expires_at, now)
-        recipients = admission.admit_recipients(draft, settings.max_recipients)
+        taken = submission.taken
         message_id = store.ids.new_message_id(now.timestamp())
         kept_days = stream.content_retention_days
         if kept_days is None:
@@ -219,7 +222,12 @@ class Intake:
             campaign=submission.tags[0] if submission.tags else "",
             adds=admission.choose_adds(stream, draft, submission.track),
         )
-        made = await self._contents.make(frame, draft, submission.template, in_batch=in_batch)
+        if taken is None:
+            recipients = _name_recipients(message_id, admission.admit_recipients(draft, settings.max_recipients))
+            made = await self._contents.make(frame, draft, submission.template, in_batch=in_batch)
+        else:
+            recipients = _name_taken(message_id, taken)
+            made = await self._contents.adopt(frame, draft, taken.finished, submission.template)
         return NewMessage(
             account_id=sender.account_id,
             id=message_id,
@@ -228,7 +236,7 @@ class Intake:
             domain_id=domain.id,
             from_address=draft.sender.mailbox,
             subject=made.subject,
-            rfc_message_id=f"<{frame.rfc_id}>",
+            rfc_message_id=made.rfc_message_id or f"<{frame.rfc_id}>",
             tags=orjson.dumps(submission.tags).decode() if submission.tags else "[]",
             metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
             send_at=times.send_at,
@@ -237,10 +245,7 @@ class Intake:
             head=made.head,
             body=made.body,
             part_map=made.part_map,
-            recipients=[
-                NewRecipient(store.ids.recipient_id(message_id, n), address, key, kind)
-                for n, (address, key, kind) in enumerate(recipients, 1)
-            ],
+            recipients=recipients,
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,
             accepted_facts=accepted_facts(draft.sender.mailbox, made.subject, len(recipients)),
@@ -300,3 +305,37 @@ class Intake:
             raise Conflict("The message of this Idempotency-Key is no longer kept.")
         recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)
         return Receipt(uses[0].message_id, first.rfc_message_id, recipients, replayed=True)
+
+
+def _submission_of(taken: Taken, raw: RawSubmission, idempotency_key: str | None) -> Submission:
+    """A finished mail and what its header asks for; the credential's stream unless the mail says another."""
+    said = taken.controls
+    if idempotency_key is not None and said.idempotency_key not in (None, idempotency_key):
+        raise InvalidMessage("The request and the mail have two different idempotency keys.")
+    key = idempotency_key or said.idempotency_key
+    return Submission(
+        taken.draft,
+        said.stream or raw.stream or DEFAULT_STREAM,
+        said.tags,
+        said.metadata,
+        said.send_at,
+        said.expires_at,
+        key,
+        taken.digest if key is not None else None,
+        said.track or _AS_THE_STREAM,
+        said.template,
+        taken,
+    )
+
+
+def _name_recipients(message_id: UUID, recipients: Sequence[tuple[str, str, str]]) -> list[NewRecipient]:
+    recipient_id = store.ids.recipient_id
+    return [NewRecipient(recipient_id(message_id, n), address, key, kind) for n, (address, key, kind) in enumerate(recipients, 1)]
+
+
+def _name_taken(message_id: UUID, taken: Taken) -> list[NewRecipient]:
+    recipient_id = store.ids.recipient_id
+    return [
+        NewRecipient(recipient_id(message_id, n), one.address, one.suppression_key, one.kind, one.dsn)
+        for n, one in enumerate(taken.recipients, 1)
+    ]

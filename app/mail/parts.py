@@ -10,6 +10,7 @@ A message inside the message (message/rfc822) is a leaf: what it contains is not
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.mail.compose import Part
@@ -33,7 +34,11 @@ _SEALED_TYPES = frozenset(
         *("application/pgp-encrypted", "application/pgp-signature", "application/pgp"),
     )
 )
-_ARMOUR = re.compile(rb"^-----BEGIN PGP (?:SIGNED )?MESSAGE-----", re.MULTILINE)
+# RFC 8551 §3.2.1: where a program knew no better type, the file's name tells of S/MIME.
+_SEALED_NAMES = (".p7m", ".p7s", ".p7c")
+_ARMOUR = re.compile(rb"-----BEGIN PGP (?:SIGNED )?MESSAGE-----")
+_LINE_FEED = 0x0A
+_DELIMITER_REST = re.compile(rb"(--)?[ \t]*(?=\r?\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def read_parts(raw: bytes) -> PartMap:
     waiting = [root]
     while waiting:
         entity = waiting.pop()
-        sealed = sealed or entity.content_type in _SEALED_TYPES
+        sealed = sealed or entity.content_type in _SEALED_TYPES or entity.parameters.get("name", "").lower().endswith(_SEALED_NAMES)
         children: list[_Entity] = []
         if entity.content_type.startswith("multipart/"):
             if entity.depth >= _DEEPEST:
@@ -81,9 +86,16 @@ def read_parts(raw: bytes) -> PartMap:
         if children:
             waiting += reversed(children)
             continue
-        sealed = sealed or (entity.content_type == "text/plain" and _ARMOUR.search(raw, entity.start, entity.end) is not None)
+        sealed = sealed or (entity.content_type == "text/plain" and _is_armoured(raw, entity))
         parts.append(_leaf(entity, root.start))
     return PartMap(root.start, tuple(parts), sealed, complete)
+
+
+def _is_armoured(raw: bytes, entity: _Entity) -> bool:
+    """Whether a line begins as PGP does (RFC 9580 §6.2)."""
+    return any(
+        found.start() == entity.start or raw[found.start() - 1] == _LINE_FEED for found in _ARMOUR.finditer(raw, entity.start, entity.end)
+    )
 
 
 def _leaf(entity: _Entity, body_start: int) -> Part:
@@ -103,23 +115,34 @@ def _read_children(raw: bytes, entity: _Entity, most: int) -> list[_Entity]:
     boundary = entity.parameters.get("boundary", "").rstrip()
     if not boundary:
         return []
-    # RFC 2046 §5.1.1: the line end before a delimiter belongs to the delimiter.
-    delimiter = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary.encode("utf-8", "surrogateescape")) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
     default = "message/rfc822" if entity.content_type == "multipart/digest" else "text/plain"
     children: list[_Entity] = []
     begun: int | None = None
-    # One octet earlier: the line end before the first delimiter may be that of the header.
-    for found in delimiter.finditer(raw, max(entity.start - 1, 0), entity.end):
+    for start, after, is_last in _find_delimiters(raw, entity, b"--" + boundary.encode("utf-8", "surrogateescape")):
         if begun is not None:
             path = f"{entity.path}.{len(children) + 1}".removeprefix(".")
-            children.append(_read_entity(raw, begun, max(found.start(), begun), path=path, depth=entity.depth + 1, default=default))
-        begun = None if found[1] else _after_line(raw, found.end(), entity.end)
-        if found[1] or len(children) > most:
+            children.append(_read_entity(raw, begun, max(start, begun), path=path, depth=entity.depth + 1, default=default))
+        begun = None if is_last else _after_line(raw, after, entity.end)
+        if is_last or len(children) > most:
             break
     if begun is not None and begun < entity.end:  # no last delimiter: what is there counts
         path = f"{entity.path}.{len(children) + 1}".removeprefix(".")
         children.append(_read_entity(raw, begun, entity.end, path=path, depth=entity.depth + 1, default=default))
     return children
+
+
+def _find_delimiters(raw: bytes, entity: _Entity, mark: bytes) -> Iterator[tuple[int, int, bool]]:
+    """(start, end, whether it is the last) of the lines that are `mark`: found by its octets, which is many times faster than line by line.
+
+    RFC 2046 §5.1.1: the line end before a delimiter belongs to the delimiter.
+    """
+    place = raw.find(mark, entity.start, entity.end)
+    while place >= 0:
+        after = place + len(mark)
+        if (place == 0 or raw[place - 1] == _LINE_FEED) and (rest := _DELIMITER_REST.match(raw, after, entity.end)) is not None:
+            line_end = 2 if raw[max(place - 2, 0) : place] == b"\r\n" else 1
+            yield max(place - line_end, 0), rest.end(), rest[1] is not None
+        place = raw.find(mark, after, entity.end)
 
 
 def _after_line(raw: bytes, place: int, end: int) -> int:

@@ -111,6 +111,11 @@ def quote_piece(octets: bytes) -> bytes:
     return _quote(octets + b"x")[:-1].removesuffix(b"=\r\n")
 
 
+def break_quoted(octets: bytes) -> bytes:
+    """Quoted-printable with its long lines broken anew."""
+    return b"\r\n".join([_break_line(line) if len(line) > _LINE else line for line in octets.split(b"\r\n")])
+
+
 def _quote(octets: bytes) -> bytes:
     """Quoted-printable (RFC 2045 §6.7), by steps that each pass over the whole text in C: binascii looks at every octet alone."""
     quoted = octets.replace(b"=", b"=3D")

@@ -71,7 +71,7 @@ class Emptied:
 
 # The reason of these is a word of ours; of others it may be a server's.
 _RECIPIENTS = """
-UPDATE recipients SET address = $3, last_reply = NULL, reason = CASE WHEN state = 'suppressed' THEN reason END
+UPDATE recipients SET address = $3, last_reply = NULL, dsn = NULL, reason = CASE WHEN state = 'suppressed' THEN reason END
 WHERE account_id = $1 AND id = ANY($2::uuid[])
 """
 _ATTEMPTS = "UPDATE attempts SET reply = NULL, mx = NULL, ip = NULL WHERE account_id = $1 AND recipient_id = ANY($2::uuid[])"

@@ -88,6 +88,8 @@ recipients = Table(
     # First seen by a person, as far as one can tell (feedback.machines).
     Column("opened_at", DateTime(timezone=True)),
     Column("clicked_at", DateTime(timezone=True)),
+    # What its sender asked to be told of it (RFC 3461), as far as anything: from, tells_failures, notify, original, ret, envelope_id.
+    Column("dsn", JSON),
     PrimaryKeyConstraint("account_id", "id"),
     postgresql_partition_by="RANGE (id)",
 )

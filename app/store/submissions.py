@@ -28,6 +28,7 @@ class NewRecipient:
     address: str
     suppression_key: str
     kind: str  # to, cc, bcc
+    dsn: str | None = None  # JSON text: what its sender wants to be told of it
 
 
 @dataclass(slots=True)
@@ -113,16 +114,17 @@ WITH input AS (
          AS c(id, head, body, part_map, tracking, mould_id)
     JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
-    SELECT f.account_id, r.id, r.address, r.kind, f.class, f.size_bytes, f.send_at, s.reason, coalesce(d.site_id, 0) AS site_id,
+    SELECT f.account_id, r.id, r.address, r.kind, r.dsn, f.class, f.size_bytes, f.send_at, s.reason, coalesce(d.site_id, 0) AS site_id,
            CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
-    FROM unnest($20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::text[]) AS r(message_id, id, address, suppression_key, kind)
+    FROM unnest($20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::text[], $29::text[])
+         AS r(message_id, id, address, suppression_key, kind, dsn)
     JOIN fresh f ON f.id = r.message_id
     LEFT JOIN domain_sites d ON d.domain = split_part(r.address, '@', -1)
     LEFT JOIN LATERAL ({reason_for("f.account_id", "r.suppression_key", "f.stream")}) s ON true
 ), written_recipients AS (
-    INSERT INTO recipients (account_id, id, address, kind, state, reason, events, next_attempt_at, settled_at)
+    INSERT INTO recipients (account_id, id, address, kind, state, reason, events, next_attempt_at, settled_at, dsn)
     SELECT account_id, id, address, kind, state, reason, (state = 'suppressed')::int, send_at,
-           CASE WHEN state = 'suppressed' THEN now() END
+           CASE WHEN state = 'suppressed' THEN now() END, dsn::json
     FROM placed
 ), queued AS (
     INSERT INTO queue (recipient_id, due_at, account_id, site_id, bytes, class, ready)
@@ -172,5 +174,6 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.adds for m in group],
         [m.tracking for m in group],
         [m.mould.id if m.mould is not None else None for m in group],
+        [r.dsn for _, r in recipients],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]

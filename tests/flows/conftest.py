@@ -16,9 +16,11 @@ import httpx2
 import pytest
 
 from app import store, worker
+from app.accounts.credentials import ALL, Sender
 from app.accounts.domains import add_domain
 from app.accounts.first import ensure_first_account
 from app.config import Settings
+from app.intake.submit import Intake
 from app.keyring import Keyring
 from app.main import build_app
 from tests.doubles.dns import DnsServer
@@ -38,7 +40,13 @@ class House:
     sink: Sink
     dns: DnsServer
     hooks: HookReceiver
+    intake: Intake
     workers: list[tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=list)
+
+    @property
+    def sender(self) -> Sender:
+        """The first account's, as a door finds it."""
+        return Sender(self.account_id, "house", frozenset({ALL}))
 
     async def send(self, to: Any = "ada@x.test", **fields: Any) -> dict[str, Any]:
         """POST a message that is accepted; returns the 202's body."""
@@ -112,7 +120,7 @@ async def house(database_url: str, redis_url: str, tmp_path: Path) -> AsyncItera
         transport = httpx2.ASGITransport(app=app)
         headers = {"Authorization": f"Bearer {first.api_token}"}
         api = await stack.enter_async_context(httpx2.AsyncClient(transport=transport, base_url="http://api.test", headers=headers))
-        opened = House(settings, database, keyring, api, first.account_id, sink, dns, hooks)
+        opened = House(settings, database, keyring, api, first.account_id, sink, dns, hooks, app.state.house.intake)
         opened.start_worker()
         yield opened
         for _, stop in opened.workers:

@@ -1,0 +1,66 @@
+"""Text as people wrote it into header fields, from bytes that may be anything: encoded words (RFC 2047), eight-bit junk, unknown charsets.
+
+Nothing fails here: whatever comes out can be shown, put into JSON and stored. It holds no controls, no line ends, no lone surrogates.
+"""
+
+from __future__ import annotations
+
+import binascii
+import itertools
+import re
+from collections.abc import Sequence
+
+_ENCODED_WORD = re.compile(r"=\?(?P<charset>[^?\s]{1,80})\?(?P<encoding>[bBqQ])\?(?P<text>[^?]*)\?=")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# Codecs that are no charsets of mail, and that compute, or make text of another kind.
+_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
+
+
+def decode_words(value: str) -> str:
+    """Text with its encoded words (RFC 2047) decoded, and no control characters: a decoded word may hold line ends and worse."""
+    text: list[str] = []
+    pending: list[tuple[str, bytes]] = []  # encoded words in a row
+    end = 0
+    for word in _ENCODED_WORD.finditer(value):
+        between = value[end : word.start()]
+        content = _decode_word(word["encoding"], word["text"])
+        # RFC 2047 §6.2: blanks between two encoded words are not shown.
+        if between.strip() or not pending:
+            text += [_join_words(pending), between]
+            pending = []
+        pending.append((word["charset"].partition("*")[0], content))  # RFC 2231 §5: charset*language
+        end = word.end()
+    text += [_join_words(pending), value[end:]]
+    return _CONTROLS.sub(" ", scrub("".join(text))).strip()
+
+
+def decode_text(content: bytes, charset: str = "") -> str:
+    """Text of any bytes: in the charset told, else UTF-8 if it is that, else as Windows wrote it."""
+    for candidate in (charset, "utf-8"):
+        if candidate and candidate.lower().replace("-", "_") not in _NO_CHARSETS:
+            try:
+                return scrub(content.decode(candidate))
+            except (LookupError, ValueError):  # unknown, or no text of it; a NUL in the name is a ValueError
+                continue
+    return content.decode("cp1252", "replace")
+
+
+def scrub(text: str) -> str:
+    """Pairs of surrogates joined, lone ones replaced: UTF-8 and JSON have no place for them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _decode_word(encoding: str, text: str) -> bytes:
+    content = text.encode("utf-8", "replace")
+    if encoding in "bB":
+        try:
+            return binascii.a2b_base64(content + b"=" * (-len(content) % 4))
+        except ValueError:  # broken: shown as it is written
+            return content
+    return binascii.a2b_qp(content, header=True)
+
+
+def _join_words(words: Sequence[tuple[str, bytes]]) -> str:
+    """RFC 2047 §5 forbids to split a character over two words of one charset, and many do: their bytes are joined first."""
+    runs = itertools.groupby(words, key=lambda word: word[0].lower())
+    return "".join(decode_text(b"".join(content for _, content in run), charset) for charset, run in runs)
