@@ -39,9 +39,7 @@ class Crowd:
         """Let one in; raises Refusal when there is no room."""
         here = self._by_place.get(guest.place, {})
         if len(here) >= self._most_per_place and not self._make_room(here):
-            raise Refusal(
-                f"421 4.7.0 There are {self._most_per_place} connections from your address: close some"
-            )
+            raise Refusal(f"421 4.7.0 There are {self._most_per_place} connections from your address: close some")
         if len(self.guests) >= self._most and not self._make_room(self._strangers):
             raise Refusal("421 4.3.2 Too many connections: try again in a minute")
         self.guests.add(guest)
