@@ -53,7 +53,7 @@ async def test_old_tls_is_not_spoken(door: OpenDoor) -> None:
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
     old.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLS"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     client = await Dialogue.open(door)
     await client.ask("EHLO client")
