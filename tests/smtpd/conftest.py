@@ -21,9 +21,9 @@ from app.accounts.credentials import Sender
 from app.accounts.first import ensure_first_account
 from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, check_wish, create_smtp_credential
 from app.config import Settings
+from app.embedded import EmbeddedServers
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
-from app.embedded import EmbeddedServers
 from app.keyring import Keyring
 from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.login import Logins

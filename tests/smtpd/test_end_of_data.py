@@ -88,5 +88,5 @@ def test_dots_and_line_ends(sent: bytes, kept: bytes) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"a\0b\r\n", b"a\rb\r\n", b"a\r\r\n"])
 def test_what_cannot_be_read_is_refused(sent: bytes) -> None:
-    with pytest.raises(Refusal, match="554 5.6.0"):
+    with pytest.raises(Refusal, match=r"554 5\.6\.0"):
         tidy(sent)
