@@ -56,6 +56,37 @@ class Settings(BaseSettings):
     accept_waiting_rows: int = Field(5000, description="Submissions that may wait for a commit before 503 is answered.")
     accept_waiting_bytes: int = Field(128 * 1024 * 1024, description="Content bytes that may wait for a commit before 503 is answered.")
 
+    # --- SMTP door
+    submission_host: str = Field("127.0.0.1", description="Address the SMTP server for mail programs listens on.")
+    submission_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (587, 2525), description="Its ports with STARTTLS, comma-separated; empty: none."
+    )
+    submission_tls_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (465,), description="Its ports with TLS from the first octet, comma-separated; empty: none."
+    )
+    submission_processes: int = Field(1, description="SMTP processes; one fills a core.")
+    submission_name: str = Field("", description="The name it greets with, the one in its certificate. Empty: STAFFETTA_HELO_NAME.")
+    submission_certificate: Path | None = Field(
+        None, description="PEM file of its certificate with the chain; read again when it changes. None: one signed by itself."
+    )
+    submission_key: Path | None = Field(None, description="PEM file of the certificate's key. None: it is in the certificate's file.")
+    submission_connections: int = Field(2000, description="Most connections to one SMTP process.", ge=1)
+    submission_connections_per_address: int = Field(
+        200, description="Most connections of one IP address (IPv6: one /64) to one SMTP process.", ge=1
+    )
+    submission_bytes: int = Field(256 * 1024 * 1024, description="Content of unfinished messages that one SMTP process may hold.")
+    submission_login_seconds: float = Field(120.0, description="How long a client may take to log in.")
+    submission_idle_seconds: float = Field(300.0, description="How long a client may be silent (RFC 5321: at least 300).")
+    submission_session_seconds: float = Field(3600.0, description="How long a session may last after its log-in.")
+
+    # --- mail that comes back
+    return_host: str = Field("127.0.0.1", description="Address the SMTP server for bounces and complaints listens on: the MX of the return paths' domain.")
+    return_ports: Annotated[tuple[int, ...], NoDecode] = Field((), description="Its ports (25 in the Internet), comma-separated; empty: none.")
+    return_connections: int = Field(500, description="Most connections to it in one SMTP process.", ge=1)
+    return_connections_per_address: int = Field(50, description="Most of them from one address (of IPv6, from one /64).", ge=1)
+    return_bytes: int = Field(64 * 1024 * 1024, description="Content of unfinished reports that one SMTP process may hold.")
+    return_most_bytes: int = Field(5 * 1024 * 1024, description="Longest mail that is taken back.")
+
     # --- delivery
     helo_name: str = Field("localhost", description="The name this server says in EHLO; its address should resolve back to it.")
     return_path_domain: str = Field("bounces.localhost", description="Domain of the return paths (VERP).")
@@ -124,6 +155,15 @@ class Settings(BaseSettings):
                 " (an international name as xn--…), without user, query or fragment."
             )
         return url
+
+    @field_validator("submission_ports", "submission_tls_ports", "return_ports", mode="before")
+    @classmethod
+    def _split_ports(cls, value: object) -> object:
+        """0 is a free one, for tests."""
+        ports = tuple(int(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if isinstance(ports, tuple) and not all(isinstance(port, int) and 0 <= port < 65536 for port in ports):
+            raise ValueError("a port is a number from 1 to 65535")
+        return ports
 
     @field_validator("dns_servers", mode="before")
     @classmethod

@@ -127,3 +127,26 @@ def child_ended(role: str, status: int) -> None:
 
 def outcome_dropped(recipient_id: str) -> None:
     _log.error("outcome_dropped", recipient_id=recipient_id)
+
+
+def login_refused(address: str, user_name: str | None) -> None:
+    """A wrong password; `user_name` only where the password was right and the address was not: what was typed may be a password."""
+    _log.info("login_refused", address=address, user_name=user_name)
+
+
+def smtp_session_failed(peer: str, error: BaseException) -> None:
+    _log.error("smtp_session_failed", peer=peer, cause=cause(error), exc_info=error)
+
+
+def report_taken(kind: str, taken: str) -> None:
+    """A mail came back to one of our addresses; what it is, and what became of it."""
+    _log.info("report_taken", kind=kind, taken=taken)
+
+
+def certificate_read(path: str) -> None:
+    _log.info("certificate_read", path=path)
+
+
+def certificate_unreadable(path: str, error: BaseException) -> None:
+    """The one before it is still served."""
+    _log.error("certificate_unreadable", path=path, cause=cause(error))

@@ -181,7 +181,7 @@ def test_commands_in_documents_exist() -> None:
 
 
 def test_the_first_message_of_the_readme_is_the_banner_s() -> None:
-    account = {"api_key": "stf_…", "from": "hello@shop.example.test"}
+    account = {"api_key": "stf_…", "from": "hello@shop.example.test", "smtp_user": "smtp-…", "smtp_password": "…"}
     ports = Ports(api=8025, inbox_http=8026, inbox_smtp=8027)
     shown = banner(Running(Path("/data"), Path("/data/keyring.json"), ports, "http://localhost:8025", account))
     command = shown[shown.index("  curl") : shown.index("\n\nCtrl-C")]

@@ -110,7 +110,9 @@ def _is_quiet(directory: Path) -> bool:
 
 def test_a_mail_goes_through_and_is_there_after_a_restart(home: Path) -> None:
     with _up(home) as (up, ready):
-        assert set(ready) == {"api_url", "api_key", "from", "inbox_url", "public_url", "ports", "data", "pid"}
+        assert set(ready) == {
+            "api_url", "api_key", "from", "smtp_user", "smtp_password", "inbox_url", "public_url", "ports", "data", "pid",
+        }  # fmt: skip
         assert ready["pid"] == up.pid
         assert ready["data"] == str(home)
         message = _submit(ready, "first")

@@ -47,8 +47,8 @@ SCOPES = {
     "webhooks:write": "create, change and delete webhook endpoints",
     "templates:read": "read and preview templates",
     "templates:write": "create, change, publish and archive templates",
-    "keys:read": "list API keys",
-    "keys:write": "create and revoke API keys",
+    "keys:read": "list API keys and SMTP credentials",
+    "keys:write": "create and revoke API keys and SMTP credentials",
 }
 ALL = "*"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app import store
 from app.accounts.credentials import ALL, create_key
 from app.accounts.domains import add_domain
+from app.accounts.smtp_credentials import Wish, create_smtp_credential
 from app.keyring import Keyring
 
 FIRST_ACCOUNT = "first"
@@ -35,6 +36,13 @@ async def ensure_first_account(database: store.db.Database, keyring: Keyring, *,
         sending = await add_domain(connection, keyring, account_id, domain)
         _, token = await create_key(connection, keyring, account_id, name=FIRST_KEY, scopes=[ALL])
     return FirstAccount(account_id, token, f"hello@{sending.name}")
+
+
+async def make_first_smtp_credential(database: store.db.Database, keyring: Keyring, account_id: int) -> tuple[str, str]:
+    """(user name, password) for sending over SMTP as the first account."""
+    async with database.transaction() as connection:
+        row, password = await create_smtp_credential(connection, keyring, account_id, Wish(FIRST_KEY))
+    return row.id, password
 
 
 async def renew_first_key(database: store.db.Database, keyring: Keyring, account_id: int) -> str:

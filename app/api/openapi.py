@@ -51,6 +51,7 @@ _TAGS = [
     {"name": "templates", "description": "Mail that is written once and filled for every message."},
     {"name": "domains", "description": "The domains the account may send from."},
     {"name": "keys", "description": "API keys."},
+    {"name": "smtp-credentials", "description": "User names and passwords for sending over SMTP."},
     {"name": "health", "description": "For load balancers and supervisors."},
 ]
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}

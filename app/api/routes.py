@@ -20,6 +20,7 @@ from app.api import (
     messages,
     problems,
     raw_messages,
+    smtp_credentials,
     streams,
     suppression_files,
     suppressions,
@@ -65,6 +66,7 @@ _BODIES = (
     *domains.BODIES,
     *webhooks.BODIES,
     *webhook_actions.BODIES,
+    *smtp_credentials.BODIES,
     *templates.BODIES,
 )
 
@@ -88,6 +90,7 @@ def mount(app: FastAPI) -> None:
         erasures,
         domains,
         keys,
+        smtp_credentials,
     ):
         router = resource.router
         app.include_router(router)
@@ -166,6 +169,20 @@ def _mount_sending(app: FastAPI) -> None:
             **refusals(400, 401, 403, 408, 413, 415, 422, 503),
         },
         openapi_extra={"requestBody": json_body(keys.KeyBody, keys.EXAMPLE)},
+    )
+    _mount_raw(
+        app,
+        "/v1/smtp-credentials",
+        smtp_credentials.create_one,
+        operation_id="createSmtpCredential",
+        summary="Make an SMTP credential",
+        status_code=201,
+        tags=["smtp-credentials"],
+        responses={
+            201: _answer(smtp_credentials.CreatedSmtpCredential, "User name and password, for the only time.", None, {}),
+            **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+        },
+        openapi_extra={"requestBody": json_body(smtp_credentials.SmtpCredentialBody, smtp_credentials.EXAMPLE)},
     )
 
 

@@ -96,7 +96,7 @@ def keyring_check() -> None:
 def up(
     data: Annotated[Path | None, typer.Option("--data", help="Directory of everything that is kept.", metavar="DIR")] = None,
     port: Annotated[
-        int | None, typer.Option("--port", help="HTTP API; the inbox takes the next two. 0: free ones.", min=0, max=65533)
+        int | None, typer.Option("--port", help="HTTP API; the inbox takes the next two. 0: free ones, for SMTP too.", min=0, max=65533)
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Worker processes.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON when ready, nothing else.")] = False,
@@ -124,6 +124,15 @@ def worker() -> None:
     from app.worker import run
 
     run(read_settings())
+
+
+@app.command()
+def smtp() -> None:
+    """Run the SMTP server that mail programs and applications send through (submission, RFC 6409)."""
+    from app.cli.settings import read_settings
+    from app.cli.smtp import run_smtp
+
+    run_smtp(read_settings())
 
 
 @app.command()
@@ -207,7 +216,7 @@ _dispatch("chaos", "Kill things under load and count. Arguments go to tests/chao
 _dispatch("evaluate", "Judge our reading of mail by labelled samples. Arguments go to tests/evaluate (try --help).")
 
 
-_OPERATOR_COMMANDS = ("accounts", "doctor", "erase", "held")
+_OPERATOR_COMMANDS = ("accounts", "doctor", "erase", "held", "smtp_credentials")
 
 
 def _mount_operator_commands() -> None:

@@ -1,6 +1,6 @@
-"""Is the program of this container alive? The API answers /healthz; a worker's lease runs in the database.
+"""Is the program of this container alive? The API answers /healthz, the SMTP server greets; a worker's lease runs in the database.
 
-Which of the two it is, is told by who answers, so that one image has one health check. A database that is away is no reason to end a
+Which of them it is, is told by who answers, so that one image has one health check. A database that is away is no reason to end a
 worker: it waits, and nothing is gained by a new one.
 """
 
@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 3.0
 
 def run_alive(settings: Settings) -> int:
     """The exit status."""
-    if _api_answers(settings):
+    if _api_answers(settings) or any(greets(settings.submission_host, port) for port in settings.submission_ports):
         return 0
     try:
         alive = asyncio.run(asyncio.wait_for(_worker_lives(settings), _PATIENCE_SECONDS))
@@ -27,7 +27,7 @@ def run_alive(settings: Settings) -> int:
         print(f"staffetta: cannot tell, the database is away: {type(error).__name__}", file=sys.stderr)
         return 0
     if not alive:
-        print("staffetta: no API answers here, and no worker of this machine has a lease", file=sys.stderr)
+        print("staffetta: neither an API nor an SMTP server answers here, and no worker of this machine has a lease", file=sys.stderr)
     return 0 if alive else 1
 
 
@@ -41,6 +41,16 @@ def _api_answers(settings: Settings) -> bool:
         return False
     finally:
         connection.close()
+
+
+def greets(host: str, port: int) -> bool:
+    """Whether an SMTP server on this machine says 220 at a port."""
+    local = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 (compared, not bound)
+    try:
+        with socket.create_connection((local, port), timeout=_PATIENCE_SECONDS) as connection:
+            return connection.recv(512).startswith(b"220 ")
+    except OSError:
+        return False
 
 
 async def _worker_lives(settings: Settings) -> bool:

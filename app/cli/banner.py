@@ -16,6 +16,8 @@ Staffetta is running.
   API         {api_url}
   API key     {api_key}
   From        {from_address}      (the domain of the first account)
+  SMTP        {smtp}
+  SMTP user   {smtp_user}      password {smtp_password}
   Inbox       {inbox_url}      (all mail goes here, none leaves this machine{exception})
   Data        {directory}
   Keyring     {keyring}
@@ -43,6 +45,13 @@ class Running:
         return f"http://127.0.0.1:{self.ports.api}"
 
     @property
+    def smtp(self) -> str:
+        """The ports for mail programs, in words."""
+        kinds = (("STARTTLS", self.ports.smtp_starttls), ("TLS", self.ports.smtp_tls))
+        ports = [f"{' and '.join(map(str, ports))} ({kind})" for kind, ports in kinds if ports]
+        return f"localhost, port {', '.join(ports)}" if ports else "off"
+
+    @property
     def inbox_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.inbox_http}"
 
@@ -54,6 +63,9 @@ def banner(running: Running) -> str:
         api_url=running.api_url,
         api_key=running.account["api_key"],
         from_address=running.account["from"],
+        smtp=running.smtp,
+        smtp_user=running.account["smtp_user"],
+        smtp_password=running.account["smtp_password"],
         inbox_url=running.inbox_url,
         exception=f", but STAFFETTA_SMARTHOST={smarthost} is set" if smarthost else "",
         directory=running.directory,
@@ -69,6 +81,8 @@ def ready_line(running: Running) -> str:
             "api_url": running.api_url,
             "api_key": running.account["api_key"],
             "from": running.account["from"],
+            "smtp_user": running.account["smtp_user"],
+            "smtp_password": running.account["smtp_password"],
             "inbox_url": running.inbox_url,
             "public_url": running.public_url,
             "ports": running.ports.named,

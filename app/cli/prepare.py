@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from app import store
-from app.accounts.first import FIRST_ACCOUNT, ensure_first_account, renew_first_key
+from app.accounts.first import FIRST_ACCOUNT, ensure_first_account, make_first_smtp_credential, renew_first_key
 from app.config import Settings
 from app.keyring import Keyring, KeyringError
 from app.store.migrate import upgrade
@@ -54,7 +54,11 @@ async def _first_account(settings: Settings, path: Path) -> None:
         token = account.api_token or (kept.get("api_key") if kept.get("account_id") == account.account_id else None)
         if token is None:
             token = await renew_first_key(database, keyring, account.account_id)
-        _keep(path, {"account_id": account.account_id, "api_key": token, "from": account.from_address})
+        smtp = (kept.get("smtp_user"), kept.get("smtp_password")) if kept.get("account_id") == account.account_id else (None, None)
+        if None in smtp:
+            smtp = await make_first_smtp_credential(database, keyring, account.account_id)
+        shown = {"api_key": token, "from": account.from_address, "smtp_user": smtp[0], "smtp_password": smtp[1]}
+        _keep(path, {"account_id": account.account_id, **shown})
     finally:
         await database.close()
 

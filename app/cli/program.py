@@ -1,4 +1,4 @@
-"""One program of `up` (API, worker, inbox) as a child: started, started again when it dies, stopped."""
+"""One program of `up` (API, SMTP server, worker, inbox) as a child: started, started again when it dies, stopped."""
 
 from __future__ import annotations
 

@@ -1,34 +1,23 @@
-"""The HTTP API as processes: uvicorn on uvloop and httptools, one listening socket for all of them.
-
-With several processes the parent opens the socket, forks, and forks again for a child that died; it takes no request
-itself. What is imported before the fork is shared memory.
-"""
+"""The HTTP API as processes: uvicorn on uvloop and httptools, one listening socket for all of them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import socket
 import sys
-import time
-from types import FrameType
 from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app import log
+from app.cli.herd import Herd
 from app.config import Settings
-from app.embedded.child import die_with_parent
 from app.heap import freeze_heap
 from app.main import build_app
 
 _BACKLOG = 2048
 _SHUTDOWN_SECONDS = 15
-# A child that dies at once is not started again in a tight loop.
-_RESTART_SECONDS = 1.0
 
 
 def run_api(settings: Settings) -> None:
@@ -39,7 +28,7 @@ def run_api(settings: Settings) -> None:
     except OSError as error:
         sys.exit(f"staffetta: cannot listen on {settings.api_host} port {settings.api_port}: {error.strerror} (STAFFETTA_API_PORT)")
     if settings.api_processes > 1:
-        _Herd(settings, listening).run()
+        Herd("api", settings.api_processes, lambda: _run_server(settings, listening)).run()
     else:
         _run_server(settings, listening)
 
@@ -112,51 +101,3 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.bind(address)
     listening.listen(_BACKLOG)
     return listening
-
-
-class _Herd:
-    """Forked children on one listening socket."""
-
-    def __init__(self, settings: Settings, listening: socket.socket) -> None:
-        self._settings = settings
-        self._listening = listening
-        self._children: dict[int, float] = {}  # pid: when it was started
-        self._stopping = False
-
-    def run(self) -> None:
-        freeze_heap()  # also keeps the pages of what is imported shared
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        for _ in range(self._settings.api_processes):
-            self._fork()
-        while self._children:
-            pid, status = os.wait()
-            started = self._children.pop(pid, None)
-            if started is None or self._stopping:
-                continue
-            log.child_ended("api", os.waitstatus_to_exitcode(status))
-            time.sleep(max(0.0, started + _RESTART_SECONDS - time.monotonic()))
-            if not self._stopping:
-                self._fork()
-
-    def _fork(self) -> None:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid:
-            self._children[pid] = time.monotonic()
-            return
-        status = 1
-        try:
-            die_with_parent(parent, signal.SIGTERM)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            _run_server(self._settings, self._listening)
-            status = 0
-        finally:
-            os._exit(status)
-
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
-        for pid in list(self._children):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)

@@ -1,7 +1,7 @@
 """`staffetta up`: everything on one machine with one command, for trial and development.
 
 In order: the directory is ours alone; strays of a killed run are ended; ports are free; PostgreSQL and Valkey; the schema
-and the first account; API, workers and inbox side by side; then it watches, and starts again what dies. Ctrl-C stops it
+and the first account; API, SMTP server, workers and inbox side by side; then it watches, and starts again what dies. Ctrl-C stops it
 all in the order in which mail is safe: doors first, then the workers, the servers last. A second Ctrl-C does not wait.
 
 The supervisor keeps no connection and loads little: killing it, or anything below it, costs nothing that the next start
@@ -18,9 +18,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from app.cli.alive import greets
 from app.cli.banner import Running, banner, ready_line
 from app.cli.logs import Logs
 from app.cli.ports import Ports, choose_ports
@@ -83,6 +86,7 @@ class _House:
         self._servers = EmbeddedServers(directory, self._stop_early)
         self._inbox: Program | None = None
         self._api: Program | None = None
+        self._smtp: Program | None = None
         self._workers: list[Program] = []
         self._started = False
         self._stops = 0
@@ -90,13 +94,13 @@ class _House:
 
     @property
     def _programs(self) -> list[Program]:
-        return [program for program in (self._api, *self._workers, self._inbox) if program is not None]
+        return [program for program in (self._api, self._smtp, *self._workers, self._inbox) if program is not None]
 
     def start(self, port: int) -> None:
         self._listen_to_signals()
         self._servers.claim()
         end_strays(lambda: running_with(_MARK, str(self._directory)), ((signal.SIGTERM, 2.0),))
-        ports = choose_ports(port, self._settings.api_host)
+        ports = choose_ports(port, self._settings)
         self._logs = Logs(self._servers.log_directory, shown=self._verbose)
         if self._servers.owner is not None and self._servers.owner.switched:
             self._say(f"PostgreSQL does not run as root: it and Valkey run as {self._servers.owner.name}")
@@ -108,7 +112,8 @@ class _House:
         self._stop_early()
         self._api = self._program("api", environment, command="serve")
         self._workers = [self._program(f"worker-{number}", environment, command="worker") for number in range(1, self._worker_count + 1)]
-        for program in (self._api, *self._workers):
+        self._smtp = self._program("smtp", environment)
+        for program in (self._api, self._smtp, *self._workers):
             program.start()
         self._wait_until_ready(ports)
         running = Running(self._directory, Path(environment["STAFFETTA_KEYRING_PATH"]), ports, environment["STAFFETTA_PUBLIC_URL"], account)
@@ -135,8 +140,12 @@ class _House:
 
     def stop(self) -> None:
         """Doors first, then the workers with the time they need, the inbox that they deliver to, the servers last."""
-        if self._api is not None:
-            self._api.stop(20.0)
+        for door in (self._api, self._smtp):
+            if door is not None:
+                door.tell_to_stop()
+        for door in (self._api, self._smtp):
+            if door is not None:
+                door.stop(20.0)
         for worker in self._workers:
             worker.tell_to_stop()
         for worker in self._workers:
@@ -164,6 +173,8 @@ class _House:
             inbox_http_port=str(ports.inbox_http),
             inbox_smtp_port=str(ports.inbox_smtp),
             inbox_directory=str(self._directory / "inbox"),
+            submission_ports=",".join(map(str, ports.smtp_starttls)),
+            submission_tls_ports=",".join(map(str, ports.smtp_tls)),
         )
 
     def _prepare(self, environment: dict[str, str]) -> dict[str, str]:
@@ -187,7 +198,13 @@ class _House:
 
     def _wait_until_ready(self, ports: Ports) -> None:
         until = time.monotonic() + _READY_SECONDS
-        waiting = {"the API": (ports.api, "/readyz"), "the inbox": (ports.inbox_http, "/api/messages")}
+        host = self._settings.submission_host
+        smtp = [(f"the SMTP server's port {port}", partial(greets, host, port)) for port in ports.smtp_starttls]
+        waiting: dict[str, Callable[[], bool]] = {
+            "the API": partial(_answers, self._settings.api_host, ports.api, "/readyz"),
+            "the inbox": partial(_answers, self._settings.api_host, ports.inbox_http, "/api/messages"),
+            **dict(smtp),
+        }
         while waiting:
             self._stop_early()
             for program in self._programs:
@@ -198,7 +215,7 @@ class _House:
                 raise StartError(
                     f"{' and '.join(waiting)} did not get ready within {_READY_SECONDS:.0f} s; see {self._servers.log_directory}"
                 )
-            waiting = {name: place for name, place in waiting.items() if not _answers(self._settings.api_host, *place)}
+            waiting = {name: is_ready for name, is_ready in waiting.items() if not is_ready()}
             if waiting:
                 time.sleep(0.03)
 

@@ -18,7 +18,7 @@ from app.delivery.conversation import Hop
 from app.delivery.lanes import Job
 from app.delivery.transport import Connection
 from app.keyring import Keyring
-from app.mail.envelope import Envelope, encode_return_path
+from app.mail.envelope import RETURN_PATH_PURPOSE, Envelope, encode_return_path
 from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE, finish
 from app.mail.tokens import MAC_PURPOSE, TokenWriter
 from app.mail.tracking import CutBody, cut_body, plan_of_json, splice
@@ -50,7 +50,7 @@ class Marks:
     def of(cls, settings: Settings, keyring: Keyring) -> Marks:
         return cls(
             settings.return_path_domain,
-            keyring.mac_key("return-path"),
+            keyring.mac_key(RETURN_PATH_PURPOSE),
             keyring.current_id,
             keyring.mac_key(MAC_PURPOSE),
             settings.public_url.rstrip("/"),

@@ -14,19 +14,23 @@ at once may be here before the 250 is written down. Then the answer is LATER, an
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from app import store
+from app import log, store
 from app.events.record import Event, EventType, Suppressed, record, suppress
 from app.events.suppression import Reason
 from app.feedback.engagement import Reader, Way, choose
 from app.jobs import Wakes
 from app.mail.address import suppression_key
-from app.mail.envelope import Returned
-from app.mail.report import Report, Reported, ReportKind
+from app.keyring import Keyring
+from app.mail.envelope import RETURN_PATH_PURPOSE, Returned, decode_return_path, find_return_path
+from app.mail.report import Report, Reported, ReportKind, read_report
 from app.store.db import Database, HotConnection
 
+COMPLAINTS = "complaints"  # the local part to give to feedback loops, at the domain of the return paths
 _LONGEST_REASON = 500
 
 
@@ -37,6 +41,43 @@ class Taken(Enum):
     KNOWN = "known"  # it says nothing new, or its recipient is no longer kept
     NOTHING = "nothing"  # it is no word on a fate
     LATER = "later"  # our own books are not as far: it shall come again
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnAddress:
+    """An address that mail comes back to: a recipient's return path, or (None) the one that feedback loops are told."""
+
+    returned: Returned | None
+
+
+class ReturnPaths:
+    """The addresses of this house, and what to do with mail to them."""
+
+    def __init__(self, database: Database, wakes: Wakes, keyring: Keyring, domain: str) -> None:
+        self._database = database
+        self._wakes = wakes
+        self._keyring = keyring
+        self._for_complaints = f"{COMPLAINTS}@{domain.lower()}"
+
+    def find(self, address: str) -> ReturnAddress | None:
+        """Whom mail to an address is about; None when it is none of ours, or nobody of the house made it."""
+        returned = decode_return_path(address, self._keys())
+        if returned is not None:
+            return ReturnAddress(returned)
+        return ReturnAddress(None) if address.lower() == self._for_complaints else None
+
+    async def take(self, address: ReturnAddress, raw: bytes) -> Taken:
+        """Read a mail that came back and write down what it means. Raises what the database raises when it is away."""
+        report = await asyncio.to_thread(read_report, raw)
+        returned = address.returned
+        if returned is None and report.kind is ReportKind.COMPLAINT:
+            returned = find_return_path(raw, self._keys())
+        taken = await take_report(self._database, self._wakes, returned, report) if returned is not None else Taken.NOTHING
+        log.report_taken(report.kind.value, taken.value)
+        return taken
+
+    def _keys(self) -> list[bytes]:
+        return [self._keyring.mac_key(RETURN_PATH_PURPOSE, key_id) for key_id in self._keyring.ids]
 
 
 async def take_report(database: Database, wakes: Wakes, returned: Returned, report: Report) -> Taken:

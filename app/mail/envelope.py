@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+RETURN_PATH_PURPOSE = "return-path"  # of keyring.mac_key
 _PREFIX = "b-"
 _MAC_OCTETS = 10  # with account and id 30 octets, which base32 writes without padding
 _TOKEN_LENGTH = 48

@@ -48,9 +48,11 @@ async def read_fitness(database: store.db.Database, keyring: Keyring) -> Fitness
             ),
         ]
         peppers = await store.accounts.list_pepper_ids(connection)
+        smtp_peppers = await store.smtp_credentials.list_smtp_pepper_ids(connection)
     broken = [what for what, account_id, purpose, value in sealed if not _opens(keyring, bytes(value), account_id, purpose)]
     broken += [f"API keys made with key {number}" for number in peppers if number not in keyring.ids]
-    return Fitness(len(sealed) + len(peppers), tuple(broken))
+    broken += [f"SMTP passwords made with key {number}" for number in smtp_peppers if number not in keyring.ids]
+    return Fitness(len(sealed) + len(peppers) + len(smtp_peppers), tuple(broken))
 
 
 def _opens(keyring: Keyring, sealed: bytes, account_id: int, purpose: str) -> bool:

@@ -4,7 +4,7 @@ Why: a delivery report is written long after the mail was accepted, by who finds
 Expand only: a column that may be null, without a rewrite. Mail accepted by the release before asks for nothing.
 Lock: a moment's ACCESS EXCLUSIVE on recipients with all its partitions.
 
-Revision: 0011, after 0009
+Revision: 0011, after 0010
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = '0011'
-down_revision = '0009'
+down_revision = '0010'
 branch_labels = None
 depends_on = None
 

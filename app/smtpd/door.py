@@ -1,0 +1,61 @@
+"""What the sessions of one process share: where messages go, who is here, how much may be held, how long things may take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from app.accounts.credentials import Sender
+from app.feedback.reports import ReturnAddress, Taken
+from app.intake.raw import RawSubmission
+from app.intake.submit import Receipt
+from app.smtpd.crowd import Crowd
+from app.smtpd.login import Logins, Rates
+
+
+class Room:
+    """Bytes of unfinished messages that this process may hold."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, count: int) -> bool:
+        if count > self._left:
+            return False
+        self._left -= count
+        return True
+
+    def give_back(self, count: int) -> None:
+        self._left += count
+
+
+@dataclass(slots=True)
+class Door:
+    """What all connections of a process have in common, whatever they come for."""
+
+    hostname: str
+    crowd: Crowd
+    room: Room
+    most_bytes: int
+    login_seconds: float  # until it is known to be worth its place
+    idle_seconds: float
+    session_seconds: float
+    closing: bool = field(default=False, kw_only=True)
+
+
+@dataclass(slots=True)
+class SubmissionDoor(Door):
+    """For mail programs."""
+
+    submit: Callable[[Sender, RawSubmission], Awaitable[Receipt]]
+    logins: Logins
+    rates: Rates
+    most_recipients: int
+
+
+@dataclass(slots=True)
+class ReturnDoor(Door):
+    """For hosts that bring back what became of mail. `find`: whom an address of ours is about; `take` reads and records a mail."""
+
+    find: Callable[[str], ReturnAddress | None]
+    take: Callable[[ReturnAddress, bytes], Awaitable[Taken]]

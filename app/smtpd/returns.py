@@ -1,0 +1,118 @@
+"""Port 25 for the addresses that mail comes back to: return paths, and the address for complaints. Nothing else is taken.
+
+An address that the house did not make is refused while the other host still has its mail, so nothing is ever bounced from here
+(backscatter). Whatever comes to one of ours is read once the host has said all of it (feedback.reports); the 250 follows the commit, and
+where our own books are not as far the host is asked to come again. Anybody may connect; who names a return path that holds has been given
+one, and keeps his place when it gets crowded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import DBAPIError
+
+from app import log
+from app.feedback.reports import ReturnAddress, Taken
+from app.smtpd.connection import Connection
+from app.smtpd.content import Incoming, read_to_end, unstuffed
+from app.smtpd.door import ReturnDoor
+from app.smtpd.parameters import read_mail, read_rcpt
+from app.smtpd.replies import Refusal
+from app.store.db import CONNECTION_ERRORS
+
+_AWAY = (*CONNECTION_ERRORS, DBAPIError)
+# Each return path is of one mail: who names many at once is no host that brings one back.
+_MOST_RECIPIENTS = 10
+
+
+@dataclass(slots=True)
+class _Transaction:
+    utf8: bool
+    recipients: list[ReturnAddress] = field(default_factory=list)
+
+
+class Return(Connection):
+    """A connection of a host that brings mail back."""
+
+    door: ReturnDoor
+
+    def __init__(self, door: ReturnDoor, tls: ssl.SSLContext) -> None:
+        super().__init__(door, tls, implicit_tls=False)
+        self._transaction: _Transaction | None = None
+
+    def give_up_transaction(self) -> None:
+        self._transaction = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self._transaction is None
+
+    async def smtp_AUTH(self, _argument: str | None) -> None:  # noqa: N802
+        raise Refusal("502 5.5.1 Nobody logs in here: mail programs send by the submission ports")
+
+    async def smtp_MAIL(self, argument: str | None) -> None:  # noqa: N802
+        self.idle_commands += 1
+        if not self.has_greeted:
+            raise Refusal("503 5.5.1 Say EHLO first")
+        if self._transaction is not None:
+            raise Refusal("503 5.5.1 There is a message under way: RSET gives it up")
+        mail = read_mail(argument or "")
+        if mail.size_bytes is not None and mail.size_bytes > self.door.most_bytes:
+            raise Refusal(f"552 5.3.4 The message has {mail.size_bytes} octets; at most {self.door.most_bytes} are allowed")
+        self._transaction = _Transaction(mail.utf8)
+        await self.push("250 2.1.0 OK")
+
+    async def smtp_RCPT(self, argument: str | None) -> None:  # noqa: N802
+        transaction = self._transaction
+        if transaction is None:
+            raise Refusal("503 5.5.1 Say MAIL FROM first")
+        recipient = read_rcpt(argument or "", utf8=transaction.utf8)
+        found = self.door.find(recipient.address)
+        if found is None:
+            raise Refusal("550 5.1.1 There is no such address here: only reports on mail that was sent from here are taken")
+        if len(transaction.recipients) >= _MOST_RECIPIENTS:
+            raise Refusal("452 4.5.3 Too many recipients at once: send to the others afterwards")
+        if not transaction.recipients:
+            self.door.crowd.introduce(self)
+            self.set_deadline(self.door.session_seconds)
+        transaction.recipients.append(found)
+        await self.push("250 2.1.5 OK")
+
+    async def smtp_DATA(self, argument: str | None) -> None:  # noqa: N802
+        transaction = self._transaction
+        if transaction is None or not transaction.recipients:
+            raise Refusal("503 5.5.1 There is no recipient yet" if transaction is not None else "503 5.5.1 Say MAIL FROM first")
+        if argument:
+            raise Refusal("501 5.5.4 DATA stands alone")
+        await self.say("354 End with a line that has only a dot")
+        reply = await self._take_message(transaction.recipients)
+        self._transaction = None
+        await self.push(reply)
+
+    async def _take_message(self, recipients: list[ReturnAddress]) -> str:
+        coming = Incoming(self.door.room, self.door.most_bytes)
+        try:
+            await read_to_end(self._reader, lambda piece: self._take(coming, piece))
+            raw = unstuffed(coming.whole())
+            self.is_committing = True
+            # What is recorded of one recipient is known when it comes again for another.
+            fates = [await asyncio.shield(asyncio.ensure_future(self.door.take(each, raw))) for each in recipients]
+        except Refusal as refusal:
+            return refusal.reply
+        except _AWAY as error:
+            log.loop_failed("returns", error)
+            return "451 4.3.0 The database is not reachable: try again later"
+        finally:
+            self.is_committing = False
+            coming.give_back()
+        self.errors = self.idle_commands = 0
+        if Taken.LATER in fates:
+            return "451 4.3.0 The mail that this is about is not settled yet: try again later"
+        return "250 2.0.0 Thank you"
+
+    def _take(self, coming: Incoming, piece: bytes) -> None:
+        self._reset_timeout()
+        coming.take(piece)

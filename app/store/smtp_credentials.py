@@ -1,0 +1,84 @@
+"""SMTP credentials of accounts: user names, hashed passwords, and what each may do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, LargeBinary, Row, Table, Text, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.accounts import accounts
+from app.store.db import metadata
+
+smtp_credentials = Table(
+    "smtp_credentials",
+    metadata,
+    # The user name: given by us, unique over all accounts, because a log-in names no account.
+    Column("id", Text, primary_key=True),
+    Column("account_id", Integer, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("pepper_id", Integer, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    # Addresses and domains that may stand in From; empty: all of the account's domains.
+    Column("allowed_from", ARRAY(Text), nullable=False, server_default="{}"),
+    # Networks (CIDR) it may be used from; empty: all.
+    Column("networks", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("recipients_per_minute", Integer),
+    # Final failures are told to the submitting address by mail.
+    Column("tells_failures", Boolean, nullable=False, server_default="true"),
+    Column("stream", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+
+# As API keys: a date for the operator, not a counter.
+_STAMP_EVERY = timedelta(minutes=5)
+
+
+async def insert_smtp_credential(connection: AsyncConnection, row: dict[str, Any]) -> Row[Any]:
+    """Add one; returns the whole row."""
+    made: Row[Any] = (await connection.execute(insert(smtp_credentials).values(row).returning(smtp_credentials))).one()
+    return made
+
+
+async def find_smtp_credential(connection: AsyncConnection, user_name: str) -> Row[Any] | None:
+    """One that is not revoked, with its account's `paused_at` and whether its `last_used_at` is to be stamped (primary key)."""
+    last_used = smtp_credentials.c.last_used_at
+    stamp_due = or_(last_used.is_(None), last_used < func.now() - _STAMP_EVERY)
+    query = (
+        select(smtp_credentials, accounts.c.paused_at, stamp_due.label("stamp_due"))
+        .join(accounts, accounts.c.id == smtp_credentials.c.account_id)
+        .where(smtp_credentials.c.id == user_name, smtp_credentials.c.revoked_at.is_(None))
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def stamp_smtp_credential(connection: AsyncConnection, user_name: str) -> None:
+    await connection.execute(update(smtp_credentials).where(smtp_credentials.c.id == user_name).values(last_used_at=func.now()))
+
+
+async def list_smtp_credentials(connection: AsyncConnection, account_id: int) -> Sequence[Row[Any]]:
+    """The account's, revoked ones too, oldest first (index on account_id)."""
+    query = select(smtp_credentials).where(smtp_credentials.c.account_id == account_id)
+    return (await connection.execute(query.order_by(smtp_credentials.c.created_at, smtp_credentials.c.id))).all()
+
+
+async def list_smtp_pepper_ids(connection: AsyncConnection) -> Sequence[int]:
+    """The numbers of the keyring's keys that passwords of whatever account need, revoked ones apart."""
+    column = smtp_credentials.c.pepper_id
+    query = select(column).where(smtp_credentials.c.revoked_at.is_(None)).distinct().order_by(column)
+    return (await connection.execute(query)).scalars().all()
+
+
+async def set_smtp_credential_revoked(connection: AsyncConnection, account_id: int | None, user_name: str) -> bool:
+    """Revoke (None: of whatever account); whether there is such a credential. The time of the first revocation is kept."""
+    where = [smtp_credentials.c.id == user_name]
+    if account_id is not None:
+        where.append(smtp_credentials.c.account_id == account_id)
+    revoked_at = func.coalesce(smtp_credentials.c.revoked_at, func.now())
+    done = await connection.execute(update(smtp_credentials).where(*where).values(revoked_at=revoked_at))
+    return done.rowcount > 0
