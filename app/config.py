@@ -80,8 +80,12 @@ class Settings(BaseSettings):
     submission_session_seconds: float = Field(3600.0, description="How long a session may last after its log-in.")
 
     # --- mail that comes back
-    return_host: str = Field("127.0.0.1", description="Address the SMTP server for bounces and complaints listens on: the MX of the return paths' domain.")
-    return_ports: Annotated[tuple[int, ...], NoDecode] = Field((), description="Its ports (25 in the Internet), comma-separated; empty: none.")
+    return_host: str = Field(
+        "127.0.0.1", description="Address the SMTP server for bounces and complaints listens on: the MX of the return paths' domain."
+    )
+    return_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (), description="Its ports (25 in the Internet), comma-separated; empty: none."
+    )
     return_connections: int = Field(500, description="Most connections to it in one SMTP process.", ge=1)
     return_connections_per_address: int = Field(50, description="Most of them from one address (of IPv6, from one /64).", ge=1)
     return_bytes: int = Field(64 * 1024 * 1024, description="Content of unfinished reports that one SMTP process may hold.")

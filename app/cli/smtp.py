@@ -1,4 +1,4 @@
-"""The SMTP servers, for mail programs and for mail that comes back, as processes: the ports are opened first, then all of them take connections.
+"""The SMTP servers, for mail programs and for mail that comes back, as processes: ports first, then all of them take connections.
 
 PostgreSQL and Valkey may be away when it starts: mail is answered with a 451 until the one is back, the other only makes wakes late.
 """

@@ -24,8 +24,8 @@ from app.events.record import Event, EventType, Suppressed, record, suppress
 from app.events.suppression import Reason
 from app.feedback.engagement import Reader, Way, choose
 from app.jobs import Wakes
-from app.mail.address import suppression_key
 from app.keyring import Keyring
+from app.mail.address import suppression_key
 from app.mail.envelope import RETURN_PATH_PURPOSE, Returned, decode_return_path, find_return_path
 from app.mail.report import Report, Reported, ReportKind, read_report
 from app.store.db import Database, HotConnection

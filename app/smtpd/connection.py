@@ -263,6 +263,7 @@ class Connection(SMTP):
             raise Refusal("501 5.5.4 STARTTLS stands alone")
         await self.say("220 2.0.0 Begin TLS")
         await self.begin_tls()
+
     async def smtp_QUIT(self, _argument: str | None) -> None:  # noqa: N802
         await self.push("221 2.0.0 Bye")
         self.end()

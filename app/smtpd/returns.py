@@ -23,7 +23,7 @@ from app.smtpd.parameters import read_mail, read_rcpt
 from app.smtpd.replies import Refusal
 from app.store.db import CONNECTION_ERRORS
 
-_AWAY = (*CONNECTION_ERRORS, DBAPIError)
+_AWAY: tuple[type[BaseException], ...] = (*CONNECTION_ERRORS, DBAPIError)
 # Each return path is of one mail: who names many at once is no host that brings one back.
 _MOST_RECIPIENTS = 10
 

@@ -123,7 +123,7 @@ class SmtpServer:
         for guest in self._guests():
             guest.close_soon()
         until = asyncio.get_running_loop().time() + patience_seconds
-        while self._guests() and asyncio.get_running_loop().time() < until:
+        while self._guests() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110  (only when stopping)
             await asyncio.sleep(_LOOK_SECONDS)
         for guest in self._guests():
             with suppress(OSError):
