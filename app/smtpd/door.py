@@ -17,16 +17,16 @@ class Room:
     """Bytes of unfinished messages that this process may hold."""
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self.left = most
 
     def take(self, count: int) -> bool:
-        if count > self._left:
+        if count > self.left:
             return False
-        self._left -= count
+        self.left -= count
         return True
 
     def give_back(self, count: int) -> None:
-        self._left += count
+        self.left += count
 
 
 @dataclass(slots=True)

@@ -204,7 +204,7 @@ async def test_outlook(door: OpenDoor, implicit: bool) -> None:
     head = (
         f'From: "Shop" <{FROM}>\r\nTo: "Ada" <{TO}>\r\nCc: <cc@example.com>\r\nSubject: Newsletter\r\n'
         "Date: Tue, 24 Nov 2026 10:00:00 +0100\r\nMessage-ID: <000001dc$1$2$3@shop.example.test>\r\nMIME-Version: 1.0\r\n"
-        'Content-Type: text/html; charset="us-ascii"\r\nX-Mailer: Microsoft Outlook 16.0\r\nThread-Index: AdxY\r\nContent-Language: de\r\n\r\n'
+        'Content-Type: text/html; charset="us-ascii"\r\nX-Mailer: Microsoft Outlook 16.0\r\nThread-Index: AdxY\r\n\r\n'
     )
     # Word's HTML in one line: far over the 1,000 octets of RFC 5321 §4.5.3.1.6.
     client.write(head.encode() + b"<html>" + b"<p class=MsoNormal>news</p>" * 5000 + b"</html>\r\n.\r\n")
