@@ -18,6 +18,7 @@ Staffetta is running.
   From        {from_address}      (the domain of the first account)
   SMTP        {smtp}
   SMTP user   {smtp_user}      password {smtp_password}
+  Returns     {returns}
   Inbox       {inbox_url}      (all mail goes here, none leaves this machine{exception})
   Data        {directory}
   Keyring     {keyring}
@@ -52,6 +53,12 @@ class Running:
         return f"localhost, port {', '.join(ports)}" if ports else "off"
 
     @property
+    def returns(self) -> str:
+        """Where bounces and complaints come back to, in words."""
+        ports = " and ".join(map(str, self.ports.returns))
+        return f"localhost, port {ports}      (bounces and complaints, as they come to port 25 elsewhere)" if ports else "off"
+
+    @property
     def inbox_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.inbox_http}"
 
@@ -66,6 +73,7 @@ def banner(running: Running) -> str:
         smtp=running.smtp,
         smtp_user=running.account["smtp_user"],
         smtp_password=running.account["smtp_password"],
+        returns=running.returns,
         inbox_url=running.inbox_url,
         exception=f", but STAFFETTA_SMARTHOST={smarthost} is set" if smarthost else "",
         directory=running.directory,

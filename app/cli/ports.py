@@ -1,7 +1,7 @@
 """The ports of `up`: one number gives those of HTTP and the inbox, and whoever holds one is told of before anything starts.
 
 SMTP has ports that mail programs try by themselves: 587, 465 and 2525. `up` takes them as root where they are free, else 2587 and 2465,
-else whatever is free; the banner says which. An operator who names ports gets those or an error.
+else whatever is free; the banner says which. Mail comes back to 2625: 25 is the Internet's. An operator who names ports gets those or an error.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ class Ports:
     # With STARTTLS, and with TLS from the first octet; either may be empty.
     smtp_starttls: tuple[int, ...] = ()
     smtp_tls: tuple[int, ...] = ()
+    returns: tuple[int, ...] = ()
 
     @property
     def named(self) -> dict[str, int]:
         named = {"api": self.api, "inbox_http": self.inbox_http, "inbox_smtp": self.inbox_smtp}
-        for name, ports in (("smtp_starttls", self.smtp_starttls), ("smtp_tls", self.smtp_tls)):
+        for name, ports in (("smtp_starttls", self.smtp_starttls), ("smtp_tls", self.smtp_tls), ("returns", self.returns)):
             named |= {name if number == 0 else f"{name}_{number + 1}": port for number, port in enumerate(ports)}
         return named
 
@@ -44,7 +45,8 @@ def choose_ports(wanted: int, settings: Settings) -> Ports:
     taken = {api, inbox_http, inbox_smtp}
     starttls = _choose_smtp(settings.submission_ports, "submission_ports", ((587, 2587), (2525,)), wanted, settings, taken)
     tls = _choose_smtp(settings.submission_tls_ports, "submission_tls_ports", ((465, 2465),), wanted, settings, taken)
-    return Ports(api, inbox_http, inbox_smtp, starttls, tls)
+    returns = _choose_smtp(settings.return_ports, "return_ports", ((2625,),), wanted, settings, taken)
+    return Ports(api, inbox_http, inbox_smtp, starttls, tls, returns)
 
 
 def _choose_three(wanted: int, host: str) -> tuple[int, int, int]:

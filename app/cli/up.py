@@ -175,6 +175,7 @@ class _House:
             inbox_directory=str(self._directory / "inbox"),
             submission_ports=",".join(map(str, ports.smtp_starttls)),
             submission_tls_ports=",".join(map(str, ports.smtp_tls)),
+            return_ports=",".join(map(str, ports.returns)),
         )
 
     def _prepare(self, environment: dict[str, str]) -> dict[str, str]:

@@ -37,7 +37,7 @@ _ERRORS = 20
 _IDLE_COMMANDS = 200
 _LAST_WORD_SECONDS = 5.0
 _COMMIT_SECONDS = 30.0
-_HANDSHAKE_SECONDS = 15.0
+HANDSHAKE_SECONDS = 15.0
 _STOPPING = "421 4.3.2 The server stops: connect again in a moment"
 
 # The library tells each command and each lost connection; what matters is in our own log.
@@ -53,7 +53,7 @@ class Connection(SMTP):
     command_size_limits: ClassVar[dict[str, int]] = collections.defaultdict(lambda: LONGEST_COMMAND)  # type: ignore[misc]
 
     def __init__(self, door: Door, tls: ssl.SSLContext, *, implicit_tls: bool) -> None:
-        """`implicit_tls`: TLS comes before the first word; else STARTTLS is offered."""
+        """`implicit_tls`: TLS was there before the first word; else STARTTLS is offered."""
         super().__init__(
             object(),
             data_size_limit=door.most_bytes,
@@ -70,9 +70,8 @@ class Connection(SMTP):
         self.idle_commands = 0
         # The client waits for the answer to its message: nothing else may be said, and no time is up before it.
         self.is_committing = False
-        self.is_private = False  # the dialogue is encrypted
+        self.is_private = implicit_tls  # the dialogue is encrypted
         self._tls = tls
-        self._implicit_tls = implicit_tls
         self._is_shaking_hands = False
         self.has_greeted = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -127,7 +126,7 @@ class Connection(SMTP):
     def _say_last(self, reply: str) -> None:
         if self.transport is None:
             return
-        if not self._is_shaking_hands and not (self._implicit_tls and not self.is_private):
+        if not self._is_shaking_hands:
             self._writer.write(launder(reply).encode() + b"\r\n")
         self.hang_up()
 
@@ -158,8 +157,6 @@ class Connection(SMTP):
         with contextlib.suppress(ConnectionError):
             try:
                 self.door.crowd.enter(self)
-                if self._implicit_tls:
-                    await self.begin_tls()
             except Refusal as refusal:
                 await self.push(refusal.reply)
             await super()._handle_client()
@@ -172,7 +169,7 @@ class Connection(SMTP):
         # encrypted. Cleared after the handshake it would lose a first command that rides on the client's Finished (TLS 1.3).
         self._reader._buffer.clear()  # type: ignore[attr-defined]
         try:
-            await self._writer.start_tls(self._tls, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
+            await self._writer.start_tls(self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.abort()
             raise ConnectionAbortedError("no TLS") from error

@@ -22,8 +22,10 @@ from app.accounts.first import ensure_first_account
 from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, check_wish, create_smtp_credential
 from app.config import Settings
 from app.embedded import EmbeddedServers
+from app.feedback.reports import ReturnPaths
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
+from app.jobs import Wakes
 from app.keyring import Keyring
 from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.login import Logins
@@ -81,7 +83,8 @@ async def open_door(database: Database, directory: Path, **overrides: Any) -> As
     async def submit(sender: Sender, raw: RawSubmission) -> Receipt:
         return await opened.submit(sender, raw)
 
-    server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), refusal_seconds=0.01)
+    returns = ReturnPaths(database, Wakes(settings.redis_url), keyring, settings.return_path_domain)
+    server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), returns, refusal_seconds=0.01)
     listeners = Listeners.open("127.0.0.1", (0,), (0,))
     ports = [each.getsockname()[1] for each in (*listeners.starttls, *listeners.tls)]
     opened = OpenDoor(server, database, keyring, credentials, first.account_id, ports[0], ports[1], "", "", certificate)
