@@ -81,9 +81,8 @@ class Connection(SMTP):
 
     @property
     def offers(self) -> list[str]:
-        """The lines of the answer to EHLO."""
-        offers = ["PIPELINING", f"SIZE {self.door.most_bytes}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        return offers if self.is_private else [*offers, "STARTTLS"]
+        """What EHLO is told, beside STARTTLS."""
+        return ["PIPELINING", f"SIZE {self.door.most_bytes}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
 
     @property
     def is_idle(self) -> bool:
@@ -223,7 +222,7 @@ class Connection(SMTP):
         if self.idle_commands > _IDLE_COMMANDS:
             raise Refusal("421 4.7.0 Too many commands without a message")
         self._greet()
-        lines = [self.hostname, *self.offers]
+        lines = [self.hostname, *self.offers, *(() if self.is_private else ("STARTTLS",))]
         for line in lines[:-1]:
             self._writer.write(f"250-{line}\r\n".encode())
         # Past `push`, which would give the last line an enhanced code: EHLO's reply has none (RFC 2034 §4).

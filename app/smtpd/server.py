@@ -149,14 +149,18 @@ class SmtpServer:
         crowd, knock = self.door.crowd, Knock(place_of(peer)[1], accepted)
         try:
             crowd.enter(knock)
+        except Refusal:  # there is nobody yet to whom a word could be said
+            accepted.close()
+            return
+        try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Submission(self.door, context, implicit_tls=True),
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
             )
-        except (Refusal, OSError, TimeoutError):  # ssl.SSLError is an OSError; there is nobody to whom a word could be said
-            accepted.close()
+        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
+            knock.abort()  # not closed: that is for the transport, which has the socket now
         finally:
             crowd.leave(knock)
 
