@@ -1,7 +1,8 @@
 """The ports of `up`: one number gives those of HTTP and the inbox, and whoever holds one is told of before anything starts.
 
 SMTP has ports that mail programs try by themselves: 587, 465 and 2525. `up` takes them as root where they are free, else 2587 and 2465,
-else whatever is free; the banner says which. Mail comes back to 2625: 25 is the Internet's. An operator who names ports gets those or an error.
+else whatever is free; the banner says which. Mail comes back to 2625: 25 is the Internet's.
+An operator who names ports gets those or an error.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ class Connection(SMTP):
         if self.transport is None:
             return
         if not self._is_shaking_hands:
-            self._writer.write(launder(reply).encode() + b"\r\n")
+            with contextlib.suppress(ConnectionError):
+                self._write(launder(reply))
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -192,7 +193,14 @@ class Connection(SMTP):
 
     async def say(self, line: str) -> None:
         """Write a line as it is: for what has no enhanced code, and for what counts as no error."""
-        await super().push(line)
+        self._write(line)
+        await self._writer.drain()
+
+    def _write(self, line: str) -> None:
+        if self.transport is None or self.transport.is_closing():
+            # uvloop would take the write for a mistake of ours.
+            raise ConnectionResetError("the client is gone")
+        self._writer.write(line.encode() + b"\r\n")
 
     async def push(self, status: str | bytes) -> None:
         """Say a reply. 421 ends the session (RFC 5321 §3.8); so do too many errors."""
@@ -204,9 +212,9 @@ class Connection(SMTP):
         elif self.idle_commands > _IDLE_COMMANDS:
             reply = "421 4.7.0 Too many commands without a message"
         if self.door.closing and self.is_idle and reply[0] == "2" and not reply.startswith("221"):
-            self._writer.write(reply.encode() + b"\r\n")
+            self._write(reply)
             reply = _STOPPING
-        await super().push(reply)
+        await self.say(reply)
         if reply.startswith("421"):
             self.end()
         # A client that sends ahead must not keep the others waiting: neither reading nor writing need give way.
@@ -224,9 +232,9 @@ class Connection(SMTP):
         self._greet()
         lines = [self.hostname, *self.offers, *(() if self.is_private else ("STARTTLS",))]
         for line in lines[:-1]:
-            self._writer.write(f"250-{line}\r\n".encode())
+            self._write(f"250-{line}")
         # Past `push`, which would give the last line an enhanced code: EHLO's reply has none (RFC 2034 §4).
-        await super().push(f"250 {lines[-1]}")
+        await self.say(f"250 {lines[-1]}")
         await asyncio.sleep(0)
 
     def _greet(self) -> None:
