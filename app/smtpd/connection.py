@@ -37,7 +37,7 @@ _ERRORS = 20
 _IDLE_COMMANDS = 200
 _LAST_WORD_SECONDS = 5.0
 _COMMIT_SECONDS = 30.0
-_HANDSHAKE_SECONDS = 15.0
+HANDSHAKE_SECONDS = 15.0
 _STOPPING = "421 4.3.2 The server stops: connect again in a moment"
 
 # The library tells each command and each lost connection; what matters is in our own log.
@@ -52,8 +52,8 @@ class Connection(SMTP):
     # The library's own is one for all sessions, and grows with each EHLO.
     command_size_limits: ClassVar[dict[str, int]] = collections.defaultdict(lambda: LONGEST_COMMAND)  # type: ignore[misc]
 
-    def __init__(self, door: Door, tls: ssl.SSLContext, *, implicit_tls: bool) -> None:
-        """`implicit_tls`: TLS comes before the first word; else STARTTLS is offered."""
+    def __init__(self, door: Door, tls: ssl.SSLContext) -> None:
+        """`tls` is what STARTTLS begins. On a port with implicit TLS the transport brings it along."""
         super().__init__(
             object(),
             data_size_limit=door.most_bytes,
@@ -72,7 +72,6 @@ class Connection(SMTP):
         self.is_committing = False
         self.is_private = False  # the dialogue is encrypted
         self._tls = tls
-        self._implicit_tls = implicit_tls
         self._is_shaking_hands = False
         self.has_greeted = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -89,6 +88,7 @@ class Connection(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.address, self.place = place_of(transport.get_extra_info("peername"))
+        self.is_private = transport.get_extra_info("ssl_object") is not None
         self.set_deadline(self.door.login_seconds)
         super().connection_made(transport)
 
@@ -121,8 +121,9 @@ class Connection(SMTP):
     def _say_last(self, reply: str) -> None:
         if self.transport is None:
             return
-        if not self._is_shaking_hands and not (self._implicit_tls and not self.is_private):
-            self._writer.write(launder(reply).encode() + b"\r\n")
+        if not self._is_shaking_hands:
+            with contextlib.suppress(ConnectionError):
+                self._write(launder(reply))
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -152,8 +153,6 @@ class Connection(SMTP):
         with contextlib.suppress(ConnectionError):
             try:
                 self.door.crowd.enter(self)
-                if self._implicit_tls:
-                    await self.begin_tls()
             except Refusal as refusal:
                 await self.push(refusal.reply)
             await super()._handle_client()
@@ -166,10 +165,10 @@ class Connection(SMTP):
         # encrypted. Cleared after the handshake it would lose a first command that rides on the client's Finished (TLS 1.3).
         self._reader._buffer.clear()  # type: ignore[attr-defined]
         try:
-            await self._writer.start_tls(self._tls, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
+            await self._writer.start_tls(self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.abort()
-            raise ConnectionAbortedError("no TLS") from error
+            raise ConnectionResetError("no TLS") from error
         self.transport = self._reader._transport = self._writer.transport  # type: ignore[attr-defined]
         self._is_shaking_hands = False
         self.is_private = True
@@ -190,7 +189,14 @@ class Connection(SMTP):
 
     async def say(self, line: str) -> None:
         """Write a line as it is: for what has no enhanced code, and for what counts as no error."""
-        await super().push(line)
+        self._write(line)
+        await self._writer.drain()
+
+    def _write(self, line: str) -> None:
+        if self.transport is None or self.transport.is_closing():
+            # uvloop would take the write for a mistake of ours.
+            raise ConnectionResetError("the client is gone")
+        self._writer.write(line.encode() + b"\r\n")
 
     async def push(self, status: str | bytes) -> None:
         """Say a reply. 421 ends the session (RFC 5321 §3.8); so do too many errors."""
@@ -202,9 +208,9 @@ class Connection(SMTP):
         elif self.idle_commands > _IDLE_COMMANDS:
             reply = "421 4.7.0 Too many commands without a message"
         if self.door.closing and self.is_idle and reply[0] == "2" and not reply.startswith("221"):
-            self._writer.write(reply.encode() + b"\r\n")
+            self._write(reply)
             reply = _STOPPING
-        await super().push(reply)
+        await self.say(reply)
         if reply.startswith("421"):
             self.end()
         # A client that sends ahead must not keep the others waiting: neither reading nor writing need give way.
@@ -224,9 +230,9 @@ class Connection(SMTP):
         offers.append("AUTH PLAIN LOGIN" if self.is_private else "STARTTLS")
         lines = [self.hostname, *offers]
         for line in lines[:-1]:
-            self._writer.write(f"250-{line}\r\n".encode())
+            self._write(f"250-{line}")
         # Past `push`, which would give the last line an enhanced code: EHLO's reply has none (RFC 2034 §4).
-        await super().push(f"250 {lines[-1]}")
+        await self.say(f"250 {lines[-1]}")
         await asyncio.sleep(0)
 
     def _greet(self) -> None:

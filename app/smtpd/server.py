@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.accounts.credentials import Sender
 from app.accounts.smtp_credentials import SmtpCredentialBook
@@ -18,6 +19,7 @@ from app.config import Settings
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate
+from app.smtpd.connection import HANDSHAKE_SECONDS
 from app.smtpd.crowd import Crowd
 from app.smtpd.door import Door, Room
 from app.smtpd.login import Logins, Rates
@@ -84,15 +86,12 @@ class SmtpServer:
     async def start(self, listeners: Listeners) -> None:
         """Take connections from now on."""
         loop, context = asyncio.get_running_loop(), self._certificate.context
-        for each in listeners.starttls:
-            self._servers.append(
-                await loop.create_server(lambda: Submission(self.door, context, implicit_tls=False), sock=each, backlog=_BACKLOG)
-            )
-        for each in listeners.tls:
-            # As STARTTLS without a word before it, so that a client who never begins counts as a connection too.
-            self._servers.append(
-                await loop.create_server(lambda: Submission(self.door, context, implicit_tls=True), sock=each, backlog=_BACKLOG)
-            )
+        options: dict[str, Any] = {"backlog": _BACKLOG}
+        # uvloop reads before a session could begin TLS by itself, as it does for STARTTLS: here the transport does it.
+        implicit = options | {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+        for sockets, wishes in ((listeners.starttls, options), (listeners.tls, implicit)):
+            for each in sockets:
+                self._servers.append(await loop.create_server(lambda: Submission(self.door, context), sock=each, **wishes))
         self._watch = asyncio.create_task(self._certificate.watch(), name="certificate")
 
     async def close(self, patience_seconds: float) -> None:

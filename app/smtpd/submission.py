@@ -42,8 +42,8 @@ class _Intake:
 class Submission(Connection):
     """A connection whose client hands in mail."""
 
-    def __init__(self, door: Door, tls: ssl.SSLContext, *, implicit_tls: bool) -> None:
-        super().__init__(door, tls, implicit_tls=implicit_tls)
+    def __init__(self, door: Door, tls: ssl.SSLContext) -> None:
+        super().__init__(door, tls)
         self._credential: SmtpCredential | None = None
         self._transaction: _Transaction | None = None
         self._login_failures = 0
