@@ -174,7 +174,7 @@ def test_commands_in_documents_exist() -> None:
     for document in [*DOCUMENTS, ROOT / ".env.example"]:
         for group, name, options in _COMMAND.findall(document.read_text()):
             known = parameters_of(group, name or None)
-            passed_on = {"test", "bench", "chaos", "evaluate"}
+            passed_on = {"test", "bench", "chaos", "evaluate", "fuzz"}
             if known is None or (group not in passed_on and not set(re.findall(r"--[a-z0-9-]+", options)) <= known):
                 wrong.append(f"{name_of(document)}: {group} {name}{options}")
     assert wrong == []

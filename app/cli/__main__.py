@@ -214,6 +214,7 @@ def _dispatch(name: str, text: str) -> None:
 _dispatch("bench", "Measure: accept, delivery, queue. Arguments go to tests/bench (try --help).")
 _dispatch("chaos", "Kill things under load and count. Arguments go to tests/chaos (try --help).")
 _dispatch("evaluate", "Judge our reading of mail by labelled samples. Arguments go to tests/evaluate (try --help).")
+_dispatch("fuzz", "Hold SMTP sessions that no client would hold. Arguments go to tests/fuzz (try --help).")
 
 
 _OPERATOR_COMMANDS = ("accounts", "doctor", "erase", "held", "smtp_credentials")

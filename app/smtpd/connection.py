@@ -172,7 +172,7 @@ class Connection(SMTP):
             await self._writer.start_tls(self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.abort()
-            raise ConnectionAbortedError("no TLS") from error
+            raise ConnectionResetError("no TLS") from error
         self.transport = self._reader._transport = self._writer.transport  # type: ignore[attr-defined]
         self._is_shaking_hands = False
         self.is_private = True
