@@ -52,8 +52,8 @@ class Connection(SMTP):
     # The library's own is one for all sessions, and grows with each EHLO.
     command_size_limits: ClassVar[dict[str, int]] = collections.defaultdict(lambda: LONGEST_COMMAND)  # type: ignore[misc]
 
-    def __init__(self, door: Door, tls: ssl.SSLContext, *, implicit_tls: bool) -> None:
-        """`implicit_tls`: TLS was there before the first word; else STARTTLS is offered."""
+    def __init__(self, door: Door, tls: ssl.SSLContext) -> None:
+        """`tls` is what STARTTLS begins. On a port with implicit TLS the transport brings it along."""
         super().__init__(
             object(),
             data_size_limit=door.most_bytes,
@@ -70,7 +70,7 @@ class Connection(SMTP):
         self.idle_commands = 0
         # The client waits for the answer to its message: nothing else may be said, and no time is up before it.
         self.is_committing = False
-        self.is_private = implicit_tls  # the dialogue is encrypted
+        self.is_private = False  # the dialogue is encrypted
         self._tls = tls
         self._is_shaking_hands = False
         self.has_greeted = False
@@ -93,14 +93,19 @@ class Connection(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.address, self.place = place_of(transport.get_extra_info("peername"))
+        self.is_private = transport.get_extra_info("ssl_object") is not None
         self.set_deadline(self.door.login_seconds)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.door.crowd.leave(self)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._leave()
         super().connection_lost(error)
+
+    def _leave(self) -> None:
+        self.door.crowd.leave(self)
+        for timer in (self._deadline, self._timeout_handle):
+            if timer is not None:
+                timer.cancel()
 
     def eof_received(self) -> bool | None:
         # Not the library's, which would cancel what is under way: some clients close their half and read on.
@@ -159,7 +164,11 @@ class Connection(SMTP):
                 self.door.crowd.enter(self)
             except Refusal as refusal:
                 await self.push(refusal.reply)
-            await super()._handle_client()
+            try:
+                await super()._handle_client()
+            finally:
+                # Not every handshake that fails is told as a lost connection.
+                self._leave()
 
     async def begin_tls(self) -> None:
         """Encrypt from here on; what came in the clear is forgotten, whether it was read or not (RFC 3207 §4.2)."""

@@ -8,8 +8,6 @@ newcomer turned away. An IPv6 client has a whole /64 at hand: that counts as one
 from __future__ import annotations
 
 import ipaddress
-import socket
-from contextlib import suppress
 from typing import Protocol
 
 from app.smtpd.replies import Refusal
@@ -25,24 +23,6 @@ class Guest(Protocol):
     def close_soon(self) -> None: ...
 
     def abort(self) -> None: ...
-
-
-class Knock:
-    """Somebody whose TLS has not begun yet: he counts, and hears nothing."""
-
-    def __init__(self, place: str, accepted: socket.socket) -> None:
-        self.place = place
-        self._accepted = accepted
-
-    def leave_for_another(self) -> None:
-        self.abort()
-
-    def close_soon(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        with suppress(OSError):
-            self._accepted.shutdown(socket.SHUT_RDWR)
 
 
 class Crowd:

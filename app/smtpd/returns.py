@@ -40,7 +40,7 @@ class Return(Connection):
     door: ReturnDoor
 
     def __init__(self, door: ReturnDoor, tls: ssl.SSLContext) -> None:
-        super().__init__(door, tls, implicit_tls=False)
+        super().__init__(door, tls)
         self._transaction: _Transaction | None = None
 
     def give_up_transaction(self) -> None:

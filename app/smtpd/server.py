@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-from app import log
 from app.accounts.credentials import Sender
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.config import Settings
@@ -22,10 +21,9 @@ from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate
 from app.smtpd.connection import HANDSHAKE_SECONDS
-from app.smtpd.crowd import Crowd, Guest, Knock, place_of
+from app.smtpd.crowd import Crowd, Guest
 from app.smtpd.door import ReturnDoor, Room, SubmissionDoor
 from app.smtpd.login import Logins, Rates
-from app.smtpd.replies import Refusal
 from app.smtpd.returns import Return
 from app.smtpd.submission import Submission
 
@@ -100,17 +98,17 @@ class SmtpServer:
         self._certificate = certificate
         self._servers: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
-        self._accepting: list[asyncio.Task[None]] = []
-        self._knocking: set[asyncio.Task[None]] = set()
 
     async def start(self, listeners: Listeners) -> None:
         """Take connections from now on."""
         loop, context = asyncio.get_running_loop(), self._certificate.context
-        for each in listeners.starttls:
-            self._servers.append(
-                await loop.create_server(lambda: Submission(self.door, context, implicit_tls=False), sock=each, backlog=_BACKLOG)
-            )
-        self._accepting = [asyncio.create_task(self._accept(each, context), name="accept") for each in listeners.tls]
+        # uvloop reads before a session could begin TLS by itself, as it does for STARTTLS: here the transport does it.
+        implicit: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+        for sockets, wishes in ((listeners.starttls, {}), (listeners.tls, implicit)):
+            for each in sockets:
+                self._servers.append(
+                    await loop.create_server(lambda: Submission(self.door, context), sock=each, backlog=_BACKLOG, **wishes)
+                )
         for each in listeners.returns:
             self._servers.append(await loop.create_server(lambda: Return(self.return_door, context), sock=each, backlog=_BACKLOG))
         self._watch = asyncio.create_task(self._certificate.watch(), name="certificate")
@@ -120,8 +118,8 @@ class SmtpServer:
         self.door.closing = self.return_door.closing = True
         for server in self._servers:
             server.close()
-        for task in (*self._accepting, *((self._watch,) if self._watch is not None else ())):
-            task.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         for guest in self._guests():
             guest.close_soon()
         until = asyncio.get_running_loop().time() + patience_seconds
@@ -130,39 +128,6 @@ class SmtpServer:
         for guest in self._guests():
             with suppress(OSError):
                 guest.abort()
-
-    async def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
-        """TLS from the first octet. Whoever knocks counts as a connection before he has shaken hands, which asyncio's own server cannot."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, peer = await loop.sock_accept(listening)
-            except OSError as error:  # no file left for another connection, or it was gone at once
-                log.loop_failed("accept", error)
-                await asyncio.sleep(_LOOK_SECONDS)
-                continue
-            knocking = asyncio.create_task(self._shake_hands(accepted, peer, context))
-            self._knocking.add(knocking)
-            knocking.add_done_callback(self._knocking.discard)
-
-    async def _shake_hands(self, accepted: socket.socket, peer: object, context: ssl.SSLContext) -> None:
-        crowd, knock = self.door.crowd, Knock(place_of(peer)[1], accepted)
-        try:
-            crowd.enter(knock)
-        except Refusal:  # there is nobody yet to whom a word could be said
-            accepted.close()
-            return
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Submission(self.door, context, implicit_tls=True),
-                accepted,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            )
-        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
-            knock.abort()  # not closed: that is for the transport, which has the socket now
-        finally:
-            crowd.leave(knock)
 
     def _guests(self) -> list[Guest]:
         return [*self.door.crowd.guests, *self.return_door.crowd.guests]

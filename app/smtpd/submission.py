@@ -34,8 +34,8 @@ class Submission(Connection):
 
     door: SubmissionDoor
 
-    def __init__(self, door: SubmissionDoor, tls: ssl.SSLContext, *, implicit_tls: bool) -> None:
-        super().__init__(door, tls, implicit_tls=implicit_tls)
+    def __init__(self, door: SubmissionDoor, tls: ssl.SSLContext) -> None:
+        super().__init__(door, tls)
         self._credential: SmtpCredential | None = None
         self._transaction: _Transaction | None = None
         self._login_failures = 0
