@@ -93,10 +93,14 @@ class Connection(SMTP):
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.door.crowd.leave(self)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._leave()
         super().connection_lost(error)
+
+    def _leave(self) -> None:
+        self.door.crowd.leave(self)
+        for timer in (self._deadline, self._timeout_handle):
+            if timer is not None:
+                timer.cancel()
 
     def eof_received(self) -> bool | None:
         # Not the library's, which would cancel what is under way: some clients close their half and read on.
@@ -155,7 +159,11 @@ class Connection(SMTP):
                 self.door.crowd.enter(self)
             except Refusal as refusal:
                 await self.push(refusal.reply)
-            await super()._handle_client()
+            try:
+                await super()._handle_client()
+            finally:
+                # Not every handshake that fails is told as a lost connection.
+                self._leave()
 
     async def begin_tls(self) -> None:
         """Encrypt from here on; what came in the clear is forgotten, whether it was read or not (RFC 3207 §4.2)."""

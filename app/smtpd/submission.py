@@ -211,6 +211,7 @@ class Submission(Connection):
 
     def _take(self, coming: _Intake, piece: bytes) -> None:
         """Keep a piece of content, or, where it is too much, drop all and read on to the end (RFC 5321 §4.5.3.1.9)."""
+        # A piece is 64 KB or the rest: octets that come more slowly than that in the time of silence are none.
         self._reset_timeout()
         coming.seen += len(piece)
         if coming.refusal is None:

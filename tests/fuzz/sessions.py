@@ -23,12 +23,12 @@ _ACCEPTED = re.compile(rb"^250 2\.0\.0 Accepted as (msg_[0-9a-f]{32})\r$", re.MU
 _FAILED = re.compile(rb"^421 4\.3\.0 Something", re.MULTILINE)
 
 _COMMANDS = [
-    "EHLO fuzz", "EHLO", "HELO x", "NOOP", "RSET", "QUIT", "VRFY a@x.test", "EXPN l", "HELP", "STARTTLS", "STARTTLS x", "TURN", "BDAT 3 LAST",
-    "AUTH", "AUTH PLAIN", "AUTH LOGIN", "AUTH LOGIN dXNlcg==", "AUTH NTLM", "AUTH PLAIN =", "*", "DATA x",
+    "EHLO fuzz", "EHLO", "HELO x", "NOOP", "RSET", "QUIT", "VRFY a@x.test", "EXPN l", "HELP", "STARTTLS", "STARTTLS x", "TURN",
+    "BDAT 3 LAST", "AUTH", "AUTH PLAIN", "AUTH LOGIN", "AUTH LOGIN dXNlcg==", "AUTH NTLM", "AUTH PLAIN =", "*", "DATA x",
     "MAIL FROM:<a@shop.test>", "MAIL FROM:<>", "MAIL FROM:<a@shop.test> SIZE=99999999999", "MAIL FROM:<a@shop.test> BODY=8BITMIME SMTPUTF8",
     "MAIL FROM:<é@shop.test>", "MAIL FROM:a@shop.test RET=HDRS ENVID=x+2By", "MAIL TO:<x>", "MAIL FROM:<\"a\\\"b\"@x.test>",
-    "RCPT TO:<b@x.test>", "RCPT TO:<b@x.test> NOTIFY=NEVER", "RCPT TO:<b@x.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@x.test", "RCPT TO:<>",
-    "RCPT TO:<@a,@b:c@x.test>", "RCPT TO:<b@x.test> X=y", "RCPT FROM:<b>",
+    "RCPT TO:<b@x.test>", "RCPT TO:<b@x.test> NOTIFY=NEVER", "RCPT TO:<b@x.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@x.test",
+    "RCPT TO:<>", "RCPT TO:<@a,@b:c@x.test>", "RCPT TO:<b@x.test> X=y", "RCPT FROM:<b>",
 ]  # fmt: skip
 _ENDS = [b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b"\0\r\n", b" \r\n", b""]
 _DOTS = [
