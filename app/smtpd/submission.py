@@ -195,6 +195,7 @@ class Submission(Connection):
         return f"250 2.0.0 Accepted as {public_id('msg', receipt.message_id)}"
 
     def _take(self, coming: Incoming, piece: bytes) -> None:
+        # A piece is 64 KB or the rest: octets that come more slowly than that in the time of silence are none.
         self._reset_timeout()
         coming.take(piece)
 

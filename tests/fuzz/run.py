@@ -100,11 +100,13 @@ async def fuzz(sessions: int, seed: int, *, first: int = 0) -> Verdict:
             await asyncio.gather(*(hold_many() for _ in range(_AT_ONCE)))
             await asyncio.sleep(0.1)
             await server.close(2.0)
+            await asyncio.sleep(0.1)
             listeners.close()
             if len(untold) > unheard:
                 verdict.wrong.append(f"{len(untold)} messages taken that nobody was told of, with {unheard} ends of data unheard")
             if server.door.crowd.guests:
-                verdict.wrong.append(f"{len(server.door.crowd.guests)} sessions never ended")
+                kept_open = [(vars(guest)["is_private"], guest.transport) for guest in cast(set[Any], server.door.crowd.guests)]
+                verdict.wrong.append(f"sessions that never ended: {kept_open}")
             if server.door.room.left != settings.submission_bytes:
                 verdict.wrong.append("memory of content was not given back")
     finally:

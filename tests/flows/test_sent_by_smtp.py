@@ -1,0 +1,100 @@
+"""A mail program's newsletter and invoice, over 587 with STARTTLS, to the receiving server: signed, tracked, octets kept."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import AsyncIterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.accounts.domains import DomainBook
+from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, create_smtp_credential
+from app.accounts.streams import StreamBook
+from app.accounts.templates import TemplateBook
+from app.feedback.reports import ReturnPaths
+from app.intake.submit import Intake
+from app.jobs import Wakes
+from app.rendering import Renderer
+from app.smtpd.certificate import Certificate, development_certificate
+from app.smtpd.server import Listeners, SmtpServer
+from tests.flows.conftest import DOMAIN, House
+
+
+@pytest.fixture
+async def ports(house: House, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
+    """The SMTP server in front of the house, wired as `staffetta smtp` does it."""
+    wakes, renderer = Wakes(house.settings.redis_url), Renderer(1)
+    database = house.database
+    intake = Intake(
+        database, DomainBook(database, house.keyring), StreamBook(database), TemplateBook(database, renderer), house.settings, wakes
+    )
+    wakes.start()
+    intake.start()
+    certificate = development_certificate(tmp_path, "localhost")
+    returns = ReturnPaths(database, wakes, house.keyring, house.settings.return_path_domain)
+    credentials = SmtpCredentialBook(database, house.keyring)
+    server = SmtpServer(house.settings, intake.submit_raw, credentials, Certificate(certificate, None), returns)
+    listeners = Listeners.open("127.0.0.1", (0,), (0,))
+    await server.start(listeners)
+    async with database.transaction() as connection:
+        row, password = await create_smtp_credential(connection, house.keyring, house.account_id, Wish("Outlook"))
+    yield {
+        "starttls": listeners.starttls[0].getsockname()[1],
+        "trusting": ssl.create_default_context(cafile=str(certificate)),
+        "login": (row.id, password),
+    }
+    await server.close(1.0)
+    listeners.close()
+    await intake.close()
+    await renderer.close()
+    await wakes.close()
+
+
+async def _send(ports: dict[str, Any], letter: EmailMessage, sender: str, *recipients: str) -> str:
+    """Send as a mail program does; the id that the server says, or its refusal."""
+
+    def work() -> str:
+        with smtplib.SMTP("localhost", ports["starttls"], timeout=20) as client:
+            client.starttls(context=ports["trusting"])
+            client.login(*ports["login"])
+            client.mail(sender)
+            for recipient in recipients:
+                client.rcpt(recipient)
+            code, words = client.data(letter.as_bytes())
+            return f"{code} {words.decode()}"
+
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def _letter(**fields: str) -> EmailMessage:
+    letter = EmailMessage()
+    head = {"From": f"Shop <orders@{DOMAIN}>", "To": "Ada <ada@x.test>", "Subject": "News and an invoice"}
+    for name, value in (head | fields).items():
+        letter[name] = value
+    letter.set_content("Plain words.")
+    letter.add_alternative('<p>News: <a href="https://shop.example.test/sale">sale</a></p>', subtype="html")
+    letter.add_attachment(b"%PDF-1.7 invoice", maintype="application", subtype="pdf", filename="invoice.pdf")
+    return letter
+
+
+async def test_a_newsletter_with_an_invoice_arrives_signed_and_with_its_attachment(house: House, ports: dict[str, Any]) -> None:
+    said = await _send(ports, _letter(), f"orders@{DOMAIN}", "ada@x.test", "bob@x.test")
+    assert said.startswith("250 2.0.0 Accepted as msg_")
+    await house.until_states(said.rpartition(" ")[2], "delivered", "delivered")
+    assert sorted(dot.recipient for dot in house.sink.dots) == ["ada@x.test", "bob@x.test"]
+    for arrived in house.sink.messages:
+        assert b"DKIM-Signature:" in arrived
+        assert b'filename="invoice.pdf"' in arrived
+
+
+async def test_from_must_be_the_account_s_and_bad_mail_is_told_why(house: House, ports: dict[str, Any]) -> None:
+    said = await _send(ports, _letter(From="Boss <boss@other.example>"), f"orders@{DOMAIN}", "ada@x.test")
+    assert said.startswith("550 5.7.1 ") and "other.example" in said
+    said = await _send(ports, _letter(), "orders@other.example", "ada@x.test")
+    assert said.startswith("550 5.7.1 ")
+    assert house.sink.messages == []
