@@ -34,7 +34,7 @@ MOST_LINES = 400
 EMPTY_WORDS = {"service", "manager", "helper", "util", "common", "base", "process", "data", "info"}
 EMPTY_WORDS |= {f"{word}s" for word in EMPTY_WORDS} | {"processes"}
 # Names that others gave: callbacks of asyncio, html.parser and aiosmtpd. And processes that are the system's own.
-EXPECTED_NAMES = {"data_received", "handle_data", "handle_DATA", "_processes"}
+EXPECTED_NAMES = {"data_received", "handle_data", "handle_DATA", "smtp_DATA", "_processes"}
 
 # Figures of a machine, written after a run of the tools.
 WRITTEN_ELSEWHERE = {"docs/bench.md", "docs/chaos.md"}
