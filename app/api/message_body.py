@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from app.api.problems import Problem
+from app.intake.labels import LONGEST_TAG, MOST_METADATA, MOST_TAGS
 
 MOST_BATCH_ITEMS = 1000
 Stream = Annotated[str, Field(min_length=1, max_length=64, examples=["transactional", "bulk"])]
@@ -120,14 +121,14 @@ class MessageBody(_Body):
         ),
     ]
     tags: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64)]],
-        Field(max_length=10, description="Words to find and count messages by.", default_factory=list),
+        list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]],
+        Field(max_length=MOST_TAGS, description="Words to find and count messages by.", default_factory=list),
     ]
     metadata: Annotated[
         dict[str, str],
         # Defaults are made, not copied: pydantic copies a mutable one deeply for every message.
         Field(
-            max_length=20,
+            max_length=MOST_METADATA,
             description="Your own facts, given back with every event; 4 KB together, not sent in the mail.",
             default_factory=dict,
         ),

@@ -25,6 +25,7 @@ from app.mail.address_list import find_mailboxes, read_mailboxes
 from app.mail.adopt import Finished, read_finished
 from app.mail.compose import Draft
 from app.mail.fields import Unfit
+from app.mail.words import scrub
 
 
 @dataclass(slots=True)
@@ -72,7 +73,6 @@ class Taken:
     draft: Draft
     recipients: list[TakenRecipient]
     controls: Controls
-    digest: bytes
 
 
 async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_recipients: int) -> Taken:
@@ -86,7 +86,7 @@ async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_rec
     recipients = _read_recipients(finished, raw, most_recipients)
     own = tuple((field.name, field.value) for field in finished.fields)
     draft = Draft(finished.author, (), (), (), (), finished.subject, None, None, own)
-    return Taken(finished, draft, recipients, read_controls(finished.controls), _digest(raw))
+    return Taken(finished, draft, recipients, read_controls(finished.controls))
 
 
 # --- who sends
@@ -168,11 +168,11 @@ def _dsn_of(raw: RawSubmission, recipient: EnvelopeRecipient) -> str | None:
         "envelope_id": raw.envelope_id,
         "tells_failures": raw.tells_failures,
     }
-    kept = {name: value for name, value in said.items() if value}
+    kept = {name: scrub(value) if isinstance(value, str) else value for name, value in said.items() if value}
     return orjson.dumps(kept | {"from": raw.envelope_from}).decode() if kept else None
 
 
-def _digest(raw: RawSubmission) -> bytes:
+def digest_of(raw: RawSubmission) -> bytes:
     """By what the same submission is known again, under an idempotency key."""
     digest = hashlib.sha256(raw.raw)
     digest.update("\0".join(("", raw.envelope_from, *(one.address for one in raw.recipients))).encode(errors="surrogatepass"))

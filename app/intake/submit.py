@@ -29,7 +29,7 @@ from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.contents import Contents, Frame
 from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
-from app.intake.raw import RawSubmission, Taken, take
+from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
 from app.store.queue import Share
@@ -321,7 +321,7 @@ def _submission_of(taken: Taken, raw: RawSubmission, idempotency_key: str | None
         said.send_at,
         said.expires_at,
         key,
-        taken.digest if key is not None else None,
+        digest_of(raw) if key is not None else None,
         said.track or _AS_THE_STREAM,
         said.template,
         taken,

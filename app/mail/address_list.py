@@ -28,7 +28,7 @@ _LONGEST_AUTHOR = 2000
 # One mailbox: alone, perhaps with a plain comment behind it, or in brackets behind a name without anything odd.
 _ALONE = re.compile(r"([^\s<>()\[\],;:]+)(?:[ \t]+\(([^()<>@\\\",;:]*)\))?")
 _NAMED = re.compile(r'(?:"((?:[^"\\]|\\[ -~])*)"|([^"<>@()\[\]\\,;:]*?))[ \t]*<([^<>\s]+)>')
-_AT_DOMAIN = re.compile(r"@\s*((?:[\w\-]+\.)+[\w\-]+)")
+_AT_DOMAIN = re.compile(r"@\s*((?:[\w\-]+\.)+[^\W\d][\w\-]*)")
 
 
 def read_mailboxes(value: str) -> list[str]:

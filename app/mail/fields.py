@@ -57,6 +57,8 @@ def read_fields(head: bytes) -> list[Field]:
         if not colon or _NAME.fullmatch(written) is None:
             raise Unfit(_no_field(written, is_named=bool(colon)))
         name = written.decode("ascii").lower()
+        if b"\v" in value or b"\f" in value:  # spaces to some programs, verifiers of signatures among them
+            raise Unfit(f"The header field {written.decode('ascii')} contains a vertical tab or a form feed.", written.decode("ascii"))
         if name in seen and name in _ONCE:
             raise Unfit(f"The header field {written.decode('ascii')} occurs more than once.", written.decode("ascii"))
         seen.add(name)

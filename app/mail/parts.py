@@ -100,6 +100,8 @@ def _is_armoured(raw: bytes, entity: _Entity) -> bool:
 
 def _leaf(entity: _Entity, body_start: int) -> Part:
     charset = entity.parameters.get("charset", "us-ascii" if entity.content_type.startswith("text/") else "").lower()
+    if not charset.isascii():  # the name of none, and perhaps no text
+        charset = charset.encode("ascii", "replace").decode()
     return Part(
         entity.path or "1",
         entity.content_type,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.accounts.credentials import ALL, Sender
+from app.accounts.domains import add_domain
 from app.errors import RelayError
 from app.intake.raw import EnvelopeRecipient, RawSubmission
 
@@ -249,6 +250,23 @@ async def test_a_credential_has_its_own_limits(
     house: Any, shop: Any, allowed: tuple[str, ...], head: bytes, envelope: str, code: str | None
 ) -> None:
     assert await _fate(house, shop, head, envelope, allowed) == code
+
+
+async def test_a_domain_in_letters_of_its_own(house: Any, shop: Any) -> None:
+    """As it is registered, in A-labels or in U-labels; nothing that is only like it."""
+    async with house.database.transaction() as connection:
+        await add_domain(connection, house.keyring, shop.account_id, "bücher.example", ("ed25519-sha256",))
+    fates = {}
+    for domain in (
+        "bücher.example",
+        "xn--bcher-kva.example",
+        "BÜCHER.example",
+        "bücher．example",
+        "bu\u0308cher.example",
+        "bücher.example.org",
+    ):
+        fates[domain] = await _fate(house, shop, f"From: a@{domain}\r\n".encode(), "")
+    assert list(fates.values()) == [None, None, *["invalid_message"] * 3, "sender_not_allowed"]
 
 
 async def _fate(house: Any, shop: Any, head: bytes, envelope: str, allowed: tuple[str, ...] = ()) -> str | None:

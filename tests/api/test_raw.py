@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from app.accounts.credentials import create_key
 from app.store.ids import parse_public_id
 from app.store.messages import load_content
 from tests.api.conftest import client_of
+from tests.mail.test_torture import BOMBS, HEAD
 
 MAIL = b"From: Shop <orders@shop.example.test>\r\nTo: Ada <ada@example.com>\r\nCc: bob@example.com\r\n"
 MAIL += b"Subject: Your order\r\n%b\r\nThank you.\r\n"
@@ -90,6 +93,28 @@ async def test_what_is_refused(shop: Any, count_rows: Any, raw: bytes, query: st
     assert answer.headers["content-type"] == "application/problem+json"
     assert [one["pointer"] for one in answer.json().get("errors", [])] == pointers
     assert await count_rows() == before
+
+
+PART = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"
+ODD = {
+    "charset that is no text": PART + b"Content-Type: text/html; charset=\xff\xfe\r\n\r\n<a href='https://a.example/'>a</a>",
+    "boundary that is no text": PART + b"Content-Type: multipart/mixed; boundary=\xff\r\n\r\n--\xff\r\n\r\na\r\n--\xff--",
+    "encoding that is no text": PART + b"Content-Type: text/html\r\nContent-Transfer-Encoding: \xff\r\n\r\na",
+    "NUL within base64": PART
+    + b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.b64encode(b"<a href='\0https://a.example/\0'>\0</a>\0"),
+}
+
+
+@pytest.mark.parametrize("name", [*BOMBS, *ODD])
+async def test_mime_that_is_made_to_hurt(shop: Any, name: str) -> None:
+    began = time.process_time()
+    answer = await post(shop, HEAD + (BOMBS | ODD)[name], "?to=ada@example.com")
+    assert time.process_time() - began < 2
+    assert answer.status_code in (202, 413, 422), answer.text
+    assert "traceback" not in answer.text.lower()
+    if name in ODD:
+        assert answer.status_code == 202, answer.text
 
 
 async def test_it_must_be_called_a_mail(shop: Any) -> None:

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs7
 
+from app.feedback.erasure import erase
 from app.intake.raw import EnvelopeRecipient, RawSubmission
+from app.store.ids import public_id
 from tests.doubles.sink import DEFAULT_OFFER
 from tests.flows.conftest import DOMAIN, House, until
 from tests.flows.test_opened_and_clicked import tracked_paths
@@ -220,4 +222,9 @@ async def test_what_the_sender_wants_to_be_told_is_kept(house: House) -> None:
         ("bob@x.test", "{" + common),
         ("ada@x.test", None),
     ]
+    await house.until_states(public_id("msg", receipt.message_id), "delivered", "delivered")
+    await erase(house.database, house.account_id, "ada@x.test")
+    async with house.database.hot() as connection:
+        left = await connection.fetchval("SELECT count(*) FROM recipients WHERE dsn::text LIKE '%Ada@x.test%'")
+    assert left == 0
     assert [(r.address, r.kind) for r in receipt.recipients] == [("ada@x.test", "to"), ("bob@x.test", "bcc")]

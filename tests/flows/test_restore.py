@@ -54,7 +54,7 @@ async def _opened(house: House, database_url: str) -> AsyncIterator[House]:
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=transport, base_url="http://api.test", headers=headers) as api,
     ):
-        yield House(settings, database, house.keyring, api, house.account_id, house.sink, house.dns, house.hooks)
+        yield House(settings, database, house.keyring, api, house.account_id, house.sink, house.dns, house.hooks, app.state.house.intake)
     await database.close()
 
 

@@ -79,6 +79,7 @@ def test_a_domain_is_written_as_it_is_registered(value: str) -> None:
     [
         ("Ada", set()),
         ("Ada @ the office", set()),
+        ("At 10 @ 10.30", set()),
         ("a@b.example", {"b.example"}),
         ("=?utf-8?q?a=40b=2Eexample?=", {"b.example"}),
         ("a＠B．example and c@d.example", {"b.example", "d.example"}),

@@ -7,12 +7,15 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
+import dkim
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.mail.adopt import Adopted, adopt, read_finished
+from app.mail.dkim import generate_signing_key, load_signing_key
 from app.mail.fields import Unfit, has_short_lines
+from app.mail.finish import finish
 
 DATE = datetime(2027, 6, 1, 9, tzinfo=UTC)
 HEAD = b"From: Shop <a@shop.example.test>\r\nDate: Tue, 1 Jun 2027 09:00:00 +0200\r\nMessage-ID: <1@x.example>\r\n"
@@ -110,6 +113,8 @@ def test_line_ends_become_those_of_mail() -> None:
         HEAD + b"To: a@b.example\r\nTo: c@d.example\r\n\r\n",
         HEAD + b"Content-Type: text/plain\r\nContent-type: text/html\r\n\r\n",
         HEAD + b"\r\nNUL: \0",
+        HEAD + b"Subject: a\v\r\n\r\n",
+        HEAD + b"Subject:\fa\r\n\r\n",
         HEAD + b"In-Reply-To: <" + b"a" * 1000 + b">\r\n\r\n",
         HEAD + b"To: " + b"a" * 1000 + b"@b.example\r\n\r\n",
     ],
@@ -221,6 +226,31 @@ def test_what_cannot_be_looked_through_is_left_alone() -> None:
 def test_what_it_is_called(field: bytes, message_id: str | None, subject: str) -> None:
     finished = read_finished(b"From: a@b.example\r\n" + field + b"\r\nx")
     assert (finished.message_id, finished.subject) == (message_id, subject)
+
+
+NAMES = [b"Subject", b"X-A", b"References", b"Cc", b"Reply-To", b"List-Id", b"Content-ID", b"Feedback-ID", b"In-Reply-To"]
+VALUES = [b" ", b"\t", b"\r\n ", b"\r\n\t", b"\r\n \r\n ", b"a", b"B", b"\xc3\xa9", b"\xe9", b":", b";", b"=", b"\x7f", b"\x1b", b"a" * 990]
+BODY = [b"a", b" ", b"\t", b"\r\n", b".", b"\xff", b"\v", b"\f", b"a" * 990]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from(VALUES), max_size=8).map(b"".join)), unique_by=lambda field: field[0]
+    ),
+    st.lists(st.sampled_from(BODY), max_size=20).map(b"".join),
+)
+def test_whatever_is_taken_is_signed_so_that_others_agree(fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+    try:
+        content = adopted(HEAD + b"".join(b"%b:%b\r\n" % field for field in fields) + b"\r\n" + body).content
+    except Unfit:
+        return
+    wire = finish(content.head, content.body, added_fields=b"", keys=[KEY], timestamp=1)
+    assert dkim.verify(wire, dnsfunc=lambda name, timeout=5: RECORD.encode())
+
+
+PEM, RECORD = generate_signing_key("ed25519-sha256")
+KEY = load_signing_key("shop.example.test", "s", PEM)
 
 
 @given(st.text(max_size=3000), st.text(max_size=200).filter(str.strip), st.booleans())
