@@ -24,10 +24,10 @@ COPY migrations /opt/staffetta/code/migrations
 COPY alembic.ini pyproject.toml LICENSE /opt/staffetta/code/
 COPY --chmod=0755 deploy/staffetta /usr/local/bin/staffetta
 RUN /opt/staffetta/venv/bin/python -m compileall -q /opt/staffetta/code
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 STAFFETTA_KEYRING_PATH=/var/lib/staffetta/keyring.json STAFFETTA_API_HOST=0.0.0.0
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 STAFFETTA_KEYRING_PATH=/var/lib/staffetta/keyring.json STAFFETTA_API_HOST=0.0.0.0 STAFFETTA_SUBMISSION_HOST=0.0.0.0
 WORKDIR /var/lib/staffetta
 VOLUME /var/lib/staffetta
-EXPOSE 8025
+EXPOSE 8025 587 465 2525
 USER 10001:10001
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["staffetta", "alive"]
 ENTRYPOINT ["tini", "--", "staffetta"]

@@ -37,8 +37,9 @@ unit that their names end with, switches are `true` or `false`.
 
 `./staffetta up` sets by itself, and overrides, whatever says where things are on its machine: `STAFFETTA_DATABASE_URL`,
 `STAFFETTA_REDIS_URL`, `STAFFETTA_API_PORT` and the inbox's ports and directory (`--port` and `--data` choose them). Unless you set
-them, it also puts the keyring into `--data`, delivers all mail to its local inbox (`STAFFETTA_SMARTHOST`), lets webhooks go to this machine
-(`STAFFETTA_WEBHOOK_ALLOW_PRIVATE`) and takes `http://localhost:PORT` for `STAFFETTA_PUBLIC_URL`.
+them, it also chooses ports for SMTP (`STAFFETTA_SUBMISSION_PORTS`, `STAFFETTA_SUBMISSION_TLS_PORTS`), puts the keyring into `--data`,
+delivers all mail to its local inbox (`STAFFETTA_SMARTHOST`), lets webhooks go to this machine (`STAFFETTA_WEBHOOK_ALLOW_PRIVATE`) and
+takes `http://localhost:PORT` for `STAFFETTA_PUBLIC_URL`.
 
 Two variables are read by the `staffetta` script itself: `STAFFETTA_VENV`, where the Python environment lies (`.venv` beside the
 script), and `STAFFETTA_PYTHON`, the Python to make it with.

@@ -49,7 +49,7 @@ def run_up(data: Path | None, port: int | None, workers: int | None, *, as_json:
     directory = Path(os.path.abspath(data)) if data is not None else default_directory()  # noqa: PTH100 (keeps symlinks as chosen)
     house = _House(settings, directory, workers or settings.worker_processes, as_json=as_json, verbose=verbose)
     try:
-        house.start(settings.api_port if port is None else port)
+        house.start(port)
         house.watch()
     except StartError as error:
         print(f"staffetta: {error}", file=sys.stderr)
@@ -96,7 +96,7 @@ class _House:
     def _programs(self) -> list[Program]:
         return [program for program in (self._api, self._smtp, *self._workers, self._inbox) if program is not None]
 
-    def start(self, port: int) -> None:
+    def start(self, port: int | None) -> None:
         self._listen_to_signals()
         self._servers.claim()
         end_strays(lambda: running_with(_MARK, str(self._directory)), ((signal.SIGTERM, 2.0),))

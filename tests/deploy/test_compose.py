@@ -86,16 +86,16 @@ def test_every_service_comes_back_is_watched_and_bounded() -> None:
 
 
 def test_ours_run_locked_down() -> None:
-    assert set(OURS) == {"migrate", "api", "worker"}
+    assert set(OURS) == {"migrate", "api", "smtp", "worker"}
     for service in OURS.values():
         assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"])
-    for name in ("api", "worker"):
-        assert SERVICES[name]["volumes"] == ["keyring:/var/lib/staffetta:ro"]
+    for name in ("api", "smtp", "worker"):
+        assert SERVICES[name]["volumes"][0] == "keyring:/var/lib/staffetta:ro"
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_only_the_proxy_is_reached_from_outside() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
+def test_only_the_proxy_and_smtp_are_reached_from_outside() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["smtp", "proxy"]
     assert SPEC["networks"]["inside"] == {"internal": True}
     assert all(SERVICES[name]["networks"] == ["inside"] for name in ("postgres", "valkey", "migrate"))
 
@@ -105,7 +105,8 @@ def test_a_worker_is_given_the_time_it_drains() -> None:
 
 
 def test_connections_are_enough_for_what_it_starts() -> None:
-    """The figures of docs/operating.md: up to 17 for each API process, 18 for each worker."""
+    """The figures of docs/operating.md: up to 17 for each API and SMTP process, 18 for each worker."""
     most = next(int(word.partition("=")[2]) for word in SERVICES["postgres"]["command"] if word.startswith("max_connections"))
     processes = int(SERVICES["api"]["environment"]["STAFFETTA_API_PROCESSES"])
+    processes += int(SERVICES["smtp"]["environment"]["STAFFETTA_SUBMISSION_PROCESSES"])
     assert most >= 2 * (17 * processes + 18 * SERVICES["worker"]["deploy"]["replicas"])

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from app.cli.alive import greets
 from app.embedded import EmbeddedServers
 from tests.deploy.compose import read_compose, read_example
 from tests.deploy.image import DOCKERFILE, Image, instructions, value_of
@@ -84,8 +85,11 @@ async def test_every_role_of_the_compose_file(image: Image, settings_of: Any, st
         delivering = {"STAFFETTA_SMARTHOST": f"127.0.0.1:{sink.port}"}
         api, worker = settings_of("api"), settings_of("worker", **delivering)
         started += [image.start(SERVICES["api"]["command"], api), image.start(SERVICES["worker"]["command"], worker)]
+        here = {"STAFFETTA_SUBMISSION_PORTS": str(_free_port()), "STAFFETTA_SUBMISSION_TLS_PORTS": ""}
+        started.append(image.start(SERVICES["smtp"]["command"], smtp := settings_of("smtp", **here)))
+        await until(lambda: greets("127.0.0.1", int(smtp["STAFFETTA_SUBMISSION_PORTS"])), bool, 60)
         await until(lambda: _answer(api["STAFFETTA_API_PORT"], "/readyz"), lambda status: status == 200, 60)
-        for service, settings in (("api", api), ("worker", worker)):
+        for service, settings in (("api", api), ("smtp", smtp), ("worker", worker)):
             check = SERVICES[service]["healthcheck"]["test"]
             assert check[:2] == ["CMD", "staffetta"]
             await until(lambda check=check, settings=settings: image.run(check[2:], settings).returncode, lambda status: status == 0, 60)
@@ -107,8 +111,8 @@ async def test_every_role_of_the_compose_file(image: Image, settings_of: Any, st
         for child in started:
             child.send_signal(signal.SIGTERM)
         # The API's server gives the signal back to itself when it has finished.
-        assert [await asyncio.to_thread(child.wait, 40) for child in started] == [-signal.SIGTERM, 0]
-    for service in ("api", "worker"):
+        assert [await asyncio.to_thread(child.wait, 40) for child in started] == [-signal.SIGTERM, 0, 0]
+    for service in ("api", "smtp", "worker"):
         assert image.run(["alive"], settings_of(service)).returncode == 1, "and says so when it has ended"
     assert keyring.read_bytes() == before
 

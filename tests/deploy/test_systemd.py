@@ -29,7 +29,7 @@ def units(tmp_path: Path) -> Path:
 
 
 def test_systemd_understands_them(units: Path) -> None:
-    assert len(UNITS) == 3
+    assert len(UNITS) == 4
     for unit in sorted(units.iterdir()):
         assert verify(units, unit.name) == ""
 
