@@ -46,7 +46,7 @@ Networks = Annotated[
 ]
 PerMinute = Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)]
 Failures = Annotated[
-    bool, Field(description="Whether a final failure is told to the sender by mail too. Applications that use webhooks turn it off.")
+    bool, Field(description="Whether the sender wants to be told of a final failure by mail too. Kept; no such mail is written yet.")
 ]
 
 
