@@ -25,6 +25,7 @@ from app import store
 from app.errors import FieldError, InvalidMessage, Unavailable, pointer_to
 from app.mail.header import check_text
 from app.mail.template import DEFAULT_LOCALE, Fault, FrozenSet, Rendered, Source, TemplateFault, UnknownNames
+from app.mail.words import is_encodable
 from app.rendering import Checked, Renderer, RenderInterrupted
 from app.store.ids import parse_public_id
 from app.store.templates import NewVersion
@@ -241,20 +242,10 @@ def _check_rendered(made: Rendered) -> None:
     try:
         check_text(made.subject or "", "subject")
         for part in (made.html, made.text):
-            if part is not None and ("\0" in part or not _is_encodable(part)):
+            if part is not None and ("\0" in part or not is_encodable(part)):
                 raise ValueError("The text contains NUL or half of a surrogate pair.")
     except ValueError as error:
         raise InvalidMessage(str(error), errors=[FieldError("#/variables", "invalid_text", str(error))]) from error
-
-
-def _is_encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:

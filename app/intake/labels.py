@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from app.mail.words import is_encodable
+
 MOST_TAGS: Final = 10
 LONGEST_TAG: Final = 64
 MOST_METADATA: Final = 20
@@ -49,17 +51,6 @@ def check_variables(variables: dict[str, Any]) -> int:
     if written.count(b"{") + written.count(b"[") > _MOST_LEVELS and not _is_shallow(variables, _MOST_LEVELS):
         raise ValueError("too_deep", f"The variables are nested more than {_MOST_LEVELS} deep.")
     return len(written)
-
-
-def is_encodable(text: str) -> bool:
-    """Whether there is no half of a surrogate pair in it: JSON's escapes can write one."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_finite(value: Any) -> bool:

@@ -64,3 +64,14 @@ def _join_words(words: Sequence[tuple[str, bytes]]) -> str:
     """RFC 2047 §5 forbids to split a character over two words of one charset, and many do: their bytes are joined first."""
     runs = itertools.groupby(words, key=lambda word: word[0].lower())
     return "".join(decode_text(b"".join(content for _, content in run), charset) for charset, run in runs)
+
+
+def is_encodable(text: str) -> bool:
+    """Whether there is no half of a surrogate pair in it: JSON's escapes can write one."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
