@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from app import store
+from app.feedback.erasure import erase
 from app.feedback.erasure_orders import MOST_OPEN, TAKEN_SECONDS, carry_out, keep_erasing
 from app.store.erasure import ERASED
 
@@ -74,6 +75,26 @@ async def test_what_a_worker_has_in_hand_leaves_it_open(house: Any, shop: Any, m
     await carry_out(house.database, again)
     shown = await show(shop, store.ids.public_id("ers", taken.id))
     assert (shown["state"], shown["erased"]["in_hand"], shown["erased"]["recipients"]) == ("done", 0, 1)
+
+
+async def test_who_asks_again_means_the_mail_of_meanwhile(house: Any, shop: Any, monkeypatch: Any) -> None:
+    ordered = await order(shop, "twice@example.com")
+    sent: list[dict[str, Any]] = []
+
+    async def erase_and_meet(*arguments: Any) -> Any:
+        done = await erase(*arguments)
+        if not sent:  # the worker has read the history, and has not written down that it is done
+            sent.append(await shop.send(to="twice@example.com"))
+            assert (await order(shop, "twice@example.com"))["id"] == ordered["id"]
+        return done
+
+    monkeypatch.setattr("app.feedback.erasure_orders.erase", erase_and_meet)
+    erasing = asyncio.create_task(keep_erasing(house.database, 0.05))
+    done = await until_done(shop, ordered["id"])
+    erasing.cancel()
+    assert (done["email"], done["erased"]["cancelled"]) == (None, 1)
+    shown = (await shop.client.get(f"/v1/messages/{sent[0]['id']}")).json()["recipients"]
+    assert [(one["email"], one["state"]) for one in shown] == [(ERASED, "cancelled")]
 
 
 async def test_what_is_refused(shop: Any) -> None:
