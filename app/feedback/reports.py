@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import Any
 
 from app import log, store
@@ -27,6 +28,7 @@ from app.jobs import Wakes
 from app.keyring import Keyring
 from app.mail.address import suppression_key
 from app.mail.envelope import RETURN_PATH_PURPOSE, Returned, decode_return_path, find_return_path
+from app.mail.letter import read_letter
 from app.mail.report import Report, Reported, ReportKind, read_report
 from app.store.db import Database, HotConnection
 
@@ -71,13 +73,19 @@ class ReturnPaths:
         report = await asyncio.to_thread(read_report, raw)
         returned = address.returned
         if returned is None and report.kind is ReportKind.COMPLAINT:
-            returned = find_return_path(raw, self._keys())
+            returned = await asyncio.to_thread(_find_quoted, raw, self._keys())
         taken = await take_report(self._database, self._wakes, returned, report) if returned is not None else Taken.NOTHING
         log.report_taken(report.kind.value, taken.value)
         return taken
 
     def _keys(self) -> list[bytes]:
         return [self._keyring.mac_key(RETURN_PATH_PURPOSE, key_id) for key_id in self._keyring.ids]
+
+
+def _find_quoted(raw: bytes, keys: list[bytes]) -> Returned | None:
+    """The return path of the mail that a complaint quotes: as it stands there, or in a part that the report has encoded."""
+    decoded = (page.text.encode(errors="replace") for page in read_letter(raw).pages)
+    return next((found for octets in chain((raw,), decoded) if (found := find_return_path(octets, keys)) is not None), None)
 
 
 async def take_report(database: Database, wakes: Wakes, returned: Returned, report: Report) -> Taken:

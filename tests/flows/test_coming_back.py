@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import smtplib
+from base64 import encodebytes
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -125,12 +126,15 @@ async def test_what_is_no_bounce_changes_nothing(house: House, raw: bytes) -> No
         assert (await newest(house, message_id))["type"] == "message.delivered"
 
 
-@pytest.mark.parametrize("to_the_loop", [False, True])
-async def test_a_complaint_ends_its_stream(house: House, to_the_loop: bool) -> None:
+@pytest.mark.parametrize(("to_the_loop", "encoded"), [(False, False), (True, False), (True, True)])
+async def test_a_complaint_ends_its_stream(house: House, to_the_loop: bool, encoded: bool) -> None:
     """To the return path, or to the address that a provider was told, with the reader's address taken out."""
     async with port_25(house) as port:
         message_id, path = await delivered(house, stream="bulk")
-        raw = feedback_report(ABUSE, original=f"Return-Path: <{path}>\nFrom: Shop <a@shop.example.test>\nTo: redacted\n\nNews\n")
+        original = f"Return-Path: <{path}>\nFrom: Shop <a@shop.example.test>\nTo: redacted\n\nNews\n"
+        raw = feedback_report(ABUSE, original=encodebytes(original.encode()).decode() if encoded else original)
+        if encoded:  # no host should (RFC 2046 §5.2.1), some do
+            raw = raw.replace(b"message/rfc822", b"message/rfc822\r\nContent-Transfer-Encoding: base64")
         to = f"complaints@{house.settings.return_path_domain}" if to_the_loop else path
         assert (await bring(port, to, raw, "fbl@provider.example"))[0] == 250
         event = await newest(house, message_id)
