@@ -19,12 +19,14 @@ from app.embedded import EmbeddedServers, StartError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = _ROOT / "tests" / "apt.txt"
+_MOST_SHARES = 4
 
 
 def run_tests(arguments: Sequence[str]) -> None:
-    """Become pytest."""
+    """Become pytest; the whole suite is shared out among the cores, each of which has servers of its own."""
     _require_packages()
-    _become("pytest", arguments)
+    shared = () if arguments else ("--numprocesses", str(min(os.cpu_count() or 1, _MOST_SHARES)), "--dist", "loadfile")
+    _become("pytest", [*shared, *arguments])
 
 
 def run_tool(name: str, arguments: Sequence[str]) -> None:
