@@ -25,7 +25,7 @@ _MOST_SHARES = 4
 def run_tests(arguments: Sequence[str]) -> None:
     """Become pytest; the whole suite is shared out among the cores, each of which has servers of its own."""
     _require_packages()
-    shared = () if arguments else ("--numprocesses", str(min(os.cpu_count() or 1, _MOST_SHARES)), "--dist", "loadfile")
+    shared = () if arguments else ("--numprocesses", str(min(os.cpu_count() or 1, _MOST_SHARES)), "--dist", "worksteal")
     _become("pytest", [*shared, *arguments])
 
 
