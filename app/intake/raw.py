@@ -43,6 +43,7 @@ class RawSubmission:
 
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
     the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
+    `is_report`: it is a delivery report of the house, which leaves with the null reverse path.
     """
 
     raw: bytes
@@ -53,6 +54,7 @@ class RawSubmission:
     allowed_from: tuple[str, ...] = ()
     tells_failures: bool = False
     stream: str | None = None
+    is_report: bool = False
 
 
 @dataclass(slots=True)
@@ -160,7 +162,9 @@ def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
 
 
 def _dsn_of(raw: RawSubmission, recipient: EnvelopeRecipient) -> str | None:
-    """What is kept of the DSN extension (RFC 3461 §4): only what was said."""
+    """What is kept of the DSN extension (RFC 3461 §4): only what was said. The null sender is told nothing (RFC 3461 §6.2)."""
+    if not raw.envelope_from:
+        return None
     said = {
         "notify": sorted(recipient.notify),
         "original": recipient.original,

@@ -109,7 +109,7 @@ async def take_report(
 
 
 async def give_back(connection: HotConnection, report: TakenReport, seconds: float) -> None:
-    """Not told now, nor for so many seconds; then it is gathered anew."""
+    """Not told now; then it is gathered anew, as if it were owed since so many seconds from now."""
     await connection.execute(
         "UPDATE owed_reports SET report_id = NULL, due_at = now() + make_interval(secs => $4)"
         " WHERE account_id = $1 AND kind = $2 AND recipient_id = ANY($3::uuid[])",
@@ -130,10 +130,9 @@ async def delete_report(connection: HotConnection, report: TakenReport) -> None:
     )
 
 
-async def forget_due(connection: HotConnection) -> int:
-    """Of a restored database: what was owed when it was saved has been told since. How many."""
-    status = await connection.execute("DELETE FROM owed_reports WHERE kind <> 'delay' OR report_id IS NOT NULL")
-    return int(status.rpartition(" ")[2])
+async def forget_due(connection: HotConnection) -> None:
+    """Of a restored database: what was owed when it was saved has been told since; what is delayed only by chance."""
+    await connection.execute("DELETE FROM owed_reports WHERE kind <> 'delay' OR report_id IS NOT NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +185,3 @@ async def read_reported(connection: HotConnection, account_id: int, message_id: 
     query = "SELECT subject, rfc_message_id, expires_at, purge_on FROM messages WHERE account_id = $1 AND id = $2"
     row = await connection.fetchrow(query, account_id, message_id)
     return ReportedMail(*row) if row is not None else None
-

@@ -5,7 +5,8 @@ instead of one would be a tenth of the cost of accepting. Each table's other que
 the word of events.record; their ids are those of what they are about, which nothing else in `events` can have.
 
 What it decides, it decides in the database: a submission whose idempotency key is taken is left out whole, a
-suppressed recipient begins and ends as suppressed (its sender is owed a report of that, if of anything), and the site of a known domain goes with the queue row as a hint.
+suppressed recipient begins and ends as suppressed (of which its sender may be owed a report), and the site of a known domain goes with
+the queue row as a hint.
 """
 
 from __future__ import annotations
