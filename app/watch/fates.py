@@ -90,13 +90,15 @@ def asked_of(row: FateRow) -> dict[str, Any]:
 
 def _late(row: FateRow, original: str | None, tried_at: datetime | None) -> Fate:
     """What the report said that came back: its reason bears the status (feedback.reports)."""
-    told = read_reply(row.last_reply or "")
+    quoted = read_reply(row.last_reply or "")
+    words = row.last_reply or ""
+    if quoted.is_positive:  # the report quoted nothing, and this is what was said when the mail was taken
+        quoted, words = Reply(0, None, ""), ""
     said = read_reply((row.reason or "").rpartition("reported after delivery")[2])
-    reply = Reply(told.code or 550, told.enhanced or said.enhanced, row.last_reply or "")
+    reply = Reply(quoted.code or 550, quoted.enhanced or said.enhanced, words)
     reply_class = classify(reply)
     status = reply.enhanced if reply.enhanced is not None and reply.enhanced.startswith("5") else _STATUS.get(reply_class, "5.0.0")
-    meaning = Meaning(reply_class.value)
-    return Fate(row.address, "failed", status, meaning, row.last_reply or "", bool(told.code), None, original, tried_at)
+    return Fate(row.address, "failed", status, Meaning(reply_class.value), words, bool(quoted.code), None, original, tried_at)
 
 
 def _reply_class(row: FateRow) -> ReplyClass:
