@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     reports_per_hour: int = Field(
         100, description="Most delivery reports to one sender in an hour from one worker; the others are sent later.", ge=1
     )
-    report_language: Literal["en", "it", "de", "fr", "es"] = Field(
-        "en", description="Language of delivery reports where the sender's mail does not tell it: en, it, de, fr or es."
+    report_language: str = Field(
+        "en", description="Language of delivery reports where the sender's mail tells none: en, it, de, fr or es.", pattern="^(en|it|de|fr|es)$"
     )
 
     # --- delivery

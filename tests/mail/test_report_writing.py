@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.config import Settings
 from app.mail.address import parse_mailbox
 from app.mail.adopt import adopt, read_finished
 from app.mail.report import ReportKind, read_report
@@ -172,6 +173,7 @@ def test_the_language_is_the_one_that_the_senders_program_tells(fields: str, lan
 @pytest.mark.parametrize("language", sorted(PHRASES))
 def test_every_language_says_everything(language: str) -> None:
     phrases = PHRASES[language]
+    assert Settings(report_language=language).report_language == language
     assert set(phrases.meanings) == set(Meaning)
     assert all("{subject}" in text for text in (phrases.failure_subject, phrases.delay_subject, phrases.success_subject, phrases.about))
     assert "{until}" in phrases.delay and "{server}" in phrases.answered and "{domain}" in phrases.meanings[Meaning.INVALID_DOMAIN]
