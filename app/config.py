@@ -102,7 +102,9 @@ class Settings(BaseSettings):
         100, description="Most delivery reports to one sender in an hour from one worker; the others are sent later.", ge=1
     )
     report_language: str = Field(
-        "en", description="Language of delivery reports where the sender's mail tells none: en, it, de, fr or es.", pattern="^(en|it|de|fr|es)$"
+        "en",
+        description="Language of delivery reports where the sender's mail tells none: en, it, de, fr or es.",
+        pattern="^(en|it|de|fr|es)$",
     )
 
     # --- delivery

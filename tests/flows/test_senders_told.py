@@ -95,7 +95,7 @@ async def test_a_refused_recipient_is_reported_once_in_the_senders_language(told
     assert (mail["from"].addresses[0].addr_spec, mail["to"]) == (f"mailer-daemon@{DOMAIN}", SENDER)
     assert (mail["auto-submitted"], mail["in-reply-to"]) == ("auto-replied", f"<inv-1@{DOMAIN}>")
     assert f"d={DOMAIN}" in str(mail["dkim-signature"])
-    assert mail["list-unsubscribe"] is None and not any(name.lower().startswith("x-staffetta") for name in mail.keys())
+    assert mail["list-unsubscribe"] is None and not any(name.lower().startswith("x-staffetta") for name in mail)
     notice, status, returned = mail.iter_parts()
     assert "dead1@x.test" in notice.get_content() and "bob@x.test" not in notice.get_content()
     of_mail, first, second = status.get_payload()
