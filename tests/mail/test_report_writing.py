@@ -133,6 +133,25 @@ def test_a_mailbox_in_utf8_makes_a_global_report() -> None:
     assert report.message_id == "0001@shop.example"
 
 
+def test_a_sender_in_utf8_is_written_to_as_he_is() -> None:
+    finished = read_finished(write_report(replace(COVER, to="jürgen@shop.example"), [DEAD], MAIL))
+    assert finished.value_of("to") == "jürgen@shop.example"
+
+
+def test_an_original_recipient_in_utf8_makes_the_fields_global() -> None:
+    raw = write_report(COVER, [replace(DEAD, original="utf-8;jürgen@example.com")], MAIL)
+    assert b"Content-Type: message/global-delivery-status" in raw
+    assert "Original-Recipient: utf-8; jürgen@example.com".encode() in raw
+    assert [one.address for one in read_report(raw).recipients] == ["bob@example.com"]
+
+
+def test_a_reply_in_utf8_stays_ascii_where_the_fields_are() -> None:
+    raw = write_report(COVER, [replace(DEAD, diagnostic="550 5.1.1 Empfänger unbekannt")], MAIL)
+    assert b"Diagnostic-Code: smtp; 550 5.1.1 Empf?nger unbekannt" in raw
+    notice = next(iter(parsed(raw).iter_parts()))
+    assert "Empfänger" in notice.get_content()
+
+
 @pytest.mark.parametrize("value", ["a\r\nBcc: evil@x.test", "{0}{subject}%s", "=?utf-8?q?x?=", "😀" * 500, "", "\x00\x1b[2J"])
 def test_whatever_the_subject_and_the_reply_are_the_report_is_a_mail(value: str) -> None:
     fate = replace(DEAD, diagnostic=f"550 {value}"[:1000])
