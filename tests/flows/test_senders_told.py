@@ -193,6 +193,21 @@ async def test_a_suppressed_recipient_is_reported_too(told: House) -> None:
     assert (one.address, one.action, one.status) == ("gone@x.test", "failed", "5.1.1")
 
 
+async def test_by_http_the_mail_itself_names_who_is_told(told: House) -> None:
+    told.sink.script = Script.parse(REFUSED)
+    letter = LETTER.replace(b"ada@x.test", b"dead@x.test").replace(b"Subject:", f"X-Staffetta-Report-To: {SENDER}\r\nSubject:".encode())
+    headers = {"Content-Type": "message/rfc822"}
+    answer = await told.api.post("/v1/messages/raw", content=letter, headers=headers)
+    assert answer.status_code == 202, answer.text
+    (raw,) = await until_told(told)
+    assert [one.address for one in read_report(raw).recipients] == ["dead@x.test"]
+    stranger = await told.api.post("/v1/messages/raw", content=letter.replace(SENDER.encode(), b"a@other.example"), headers=headers)
+    assert stranger.status_code == 403
+    one_line = letter.replace(f"Report-To: {SENDER}".encode(), b"Report-To: a@other.example")
+    answer = await told.api.post("/v1/messages/raw", content=one_line, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (403, "#/headers/X-Staffetta-Report-To")
+
+
 async def test_a_mail_that_is_withdrawn_is_not_reported(told: House) -> None:
     told.sink.script = Script.parse(PUT_OFF)
     message_id = await submit(told, to("slow@x.test"))
