@@ -91,6 +91,22 @@ class Settings(BaseSettings):
     return_bytes: int = Field(64 * 1024 * 1024, description="Content of unfinished reports that one SMTP process may hold.")
     return_most_bytes: int = Field(5 * 1024 * 1024, description="Longest mail that is taken back.")
 
+    # --- delivery reports
+    report_gather_seconds: float = Field(
+        5.0, description="How long failures of one SMTP message are gathered before its sender is told by mail.", ge=0
+    )
+    report_delay_hours: float = Field(
+        4.0, description="How long mail is put off before a sender who asked for it (NOTIFY=DELAY) is told.", ge=0
+    )
+    reports_per_hour: int = Field(
+        100, description="Most delivery reports to one sender in an hour from one worker; the others are sent later.", ge=1
+    )
+    report_language: str = Field(
+        "en",
+        description="Language of delivery reports where the sender's mail tells none: en, it, de, fr or es.",
+        pattern="^(en|it|de|fr|es)$",
+    )
+
     # --- delivery
     helo_name: str = Field("localhost", description="The name this server says in EHLO; its address should resolve back to it.")
     return_path_domain: str = Field("bounces.localhost", description="Domain of the return paths (VERP).")

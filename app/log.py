@@ -143,6 +143,16 @@ def report_taken(kind: str, taken: str) -> None:
     _log.info("report_taken", kind=kind, taken=taken)
 
 
+def report_sent(message_id: str, kind: str, recipients: int) -> None:
+    """A sender is told by mail what became of recipients of a message."""
+    _log.info("report_sent", message_id=message_id, kind=kind, recipients=recipients)
+
+
+def report_let_go(message_id: str, recipients: int, cause: str) -> None:
+    """A sender is not told by mail what he is owed."""
+    _log.warning("report_let_go", message_id=message_id, recipients=recipients, cause=cause)
+
+
 def certificate_read(path: str) -> None:
     _log.info("certificate_read", path=path)
 

@@ -1,4 +1,4 @@
-"""The worker process: an arq worker for wakes and crons, and the resident drain beside it, with the loops that post and erase.
+"""The worker process: an arq worker for wakes and crons, and the resident drain beside it, with loops that post, tell senders and erase.
 
 arq hosts, PostgreSQL decides. arq's worker ends when Valkey goes: it is started again with back-off while the drain goes on polling.
 Crons only wake chores; each chore's last run is kept in PostgreSQL, and one that nobody woke is made up for.
@@ -21,6 +21,7 @@ from arq.worker import Worker
 
 from app import log, store
 from app.accounts.domains import DomainBook
+from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
 from app.config import Settings
 from app.delivery.drain import Drain
@@ -29,13 +30,15 @@ from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
 from app.feedback.erasure_orders import keep_erasing
 from app.heap import freeze_heap
+from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.rendering import Renderer
 from app.resolver import Resolver
+from app.watch.telling import Telling
 
 _OPEN_FILES = 4096
-_POLLS_PER_LOOK = 10  # for orders to erase somebody: they may wait for some seconds
+_POLLS_PER_LOOK = 10  # for orders to erase somebody, and for owed reports: they may wait for some seconds
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
 
@@ -164,12 +167,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     tls_context.verify_mode = ssl.CERT_NONE
     renderer = Renderer(settings.render_processes, keen=True)
     router = Router(Resolver(settings.dns_servers), settings)
+    templates = TemplateBook(database, renderer)
+    intake = Intake(database, domains, StreamBook(database), templates, settings, wakes)
+    intake.start()
     events_woken = asyncio.Event()
     drain = Drain(
         database,
         settings,
         domains=domains,
-        templates=TemplateBook(database, renderer),
+        templates=templates,
         keyring=keyring,
         router=router,
         wakes=wakes,
@@ -182,6 +188,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         asyncio.create_task(_host_arq(database, settings), name="arq"),
         asyncio.create_task(_watch_chores(database, settings), name="chores"),
         asyncio.create_task(keep_erasing(database, settings.poll_seconds * _POLLS_PER_LOOK), name="erasing"),
+        asyncio.create_task(Telling(database, intake, settings).run(settings.poll_seconds * _POLLS_PER_LOOK), name="telling"),
     ]
     freeze_heap()
     stopping = asyncio.create_task(stop.wait())
@@ -192,6 +199,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
+    await intake.close()
     await renderer.close()
     await wakes.close()
     await database.close()

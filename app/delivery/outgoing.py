@@ -19,7 +19,7 @@ from app.delivery.lanes import Job
 from app.delivery.transport import Connection
 from app.keyring import Keyring
 from app.mail.envelope import RETURN_PATH_PURPOSE, Envelope, encode_return_path
-from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE, finish
+from app.mail.finish import CLICKS, NULL_SENDER, OPENS, UNSUBSCRIBE, finish
 from app.mail.tokens import MAC_PURPOSE, TokenWriter
 from app.mail.tracking import CutBody, cut_body, plan_of_json, splice
 from app.mail.unsubscribe import unsubscribe_fields, unsubscribe_url
@@ -89,7 +89,9 @@ def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks)
     wire = finish(
         job.head, body_of(job, signing, marks), added_fields=added, keys=signing.keys, timestamp=milliseconds_of(recipient_id) // 1000
     )
-    return_path = encode_return_path(job.claimed.account_id, recipient_id, marks.return_path_domain, marks.return_path_key)
+    return_path = ""
+    if not deliverable.adds & NULL_SENDER:
+        return_path = encode_return_path(job.claimed.account_id, recipient_id, marks.return_path_domain, marks.return_path_key)
     envelope = Envelope(return_path, address, not address.isascii() or not job.head.isascii())
     return Outgoing(job, hops, envelope, wire)
 

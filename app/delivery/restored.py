@@ -8,6 +8,7 @@ first worker starts on a restored database:
    somebody was quicker than the operator.
 3. Everything that was due by now is held, with the reason, and marked as maybe sent; what has its time ahead (retries, send_at) stays,
    unless all is asked for: it cannot have been sent, but its account may have cancelled it since.
+4. Delivery reports that were owed are forgotten: they have been sent since, within seconds.
 
 Each step is safe to run again. `release` and `drop` are the operator's word, on these and on all other held rows.
 """
@@ -49,6 +50,7 @@ async def mark_restored(database: store.db.Database, *, scheduled_too: bool = Fa
         offset = await store.eras.begin_era(connection)
         await store.workers.forget_workers(connection)
         await store.webhook_rounds.forget_posters(connection)
+        await store.owed_reports.forget_due(connection)
     held = 0
     while True:
         # Its event in the same transaction: an interrupted run goes on where it ended.

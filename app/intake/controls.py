@@ -6,6 +6,7 @@
     X-Staffetta-Track              opens, clicks, both with a comma between, or off: these are tracked and nothing else
     X-Staffetta-Send-At            RFC 3339, with offset
     X-Staffetta-Expires-At         RFC 3339, with offset
+    X-Staffetta-Report-To          an address of the account: who is told by mail of failures, in place of the envelope's sender
     X-Staffetta-Idempotency-Key    1 to 255 visible ASCII characters
     X-Staffetta-Template           a template of the account, whose texts take the place of the mail's own
     X-Staffetta-Template-Version   a version of it; else the published one
@@ -29,6 +30,7 @@ from app.accounts.templates import TemplateUse
 from app.errors import FieldError, InvalidMessage, pointer_to
 from app.intake.admission import Track
 from app.intake.labels import LONGEST_TAG, MOST_METADATA, MOST_TAGS, check_metadata_size, check_metadata_text, check_variables
+from app.mail.address import parse_mailbox
 from app.mail.fields import Field
 from app.mail.header import check_text
 from app.mail.times import read_time
@@ -52,6 +54,7 @@ class Controls:
     track: Track | None = None
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    report_to: str | None = None
     idempotency_key: str | None = None
     template: TemplateUse | None = None
 
@@ -86,6 +89,7 @@ def read_controls(fields: Sequence[Field]) -> Controls:
         read.one("track", _track),
         read.one("send-at", read_time),
         read.one("expires-at", read_time),
+        read.one("report-to", parse_mailbox),
         read.one("idempotency-key", _key),
         read.template(),
     )
@@ -229,7 +233,7 @@ def _blame(faults: list[FieldError], field: str, code: str, detail: str) -> None
 
 _NAMES = frozenset(
     (
-        *("stream", "tag", "metadata", "track", "send-at", "expires-at", "idempotency-key"),
+        *("stream", "tag", "metadata", "track", "send-at", "expires-at", "report-to", "idempotency-key"),
         *("template", "template-version", "variables", "locale"),
     )
 )

@@ -6,13 +6,14 @@ It enters by `Intake.submit_raw`, whichever door it came through, and is accepte
                   is one that the credential may use; the null sender stands for nobody and is no lie
     who gets it   whom the envelope names and nobody else, To and Cc only tell who may be seen; without one, whom To, Cc and Bcc name
     how           the X-Staffetta-* fields (controls)
+    who is told   the envelope's sender or X-Staffetta-Report-To, kept with each recipient (store.owed_reports)
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -43,6 +44,7 @@ class RawSubmission:
 
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
     the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
+    `is_report`: it is a delivery report of the house, which leaves with the null reverse path.
     """
 
     raw: bytes
@@ -53,6 +55,7 @@ class RawSubmission:
     allowed_from: tuple[str, ...] = ()
     tells_failures: bool = False
     stream: str | None = None
+    is_report: bool = False
 
 
 @dataclass(slots=True)
@@ -83,10 +86,14 @@ async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_rec
         pointed = [FieldError(pointer_to_header(unfit.field), "invalid_header", str(unfit))] if unfit.field is not None else []
         raise InvalidMessage(str(unfit), errors=pointed) from unfit
     await _admit_senders(domains, sender, finished, raw)
+    controls = read_controls(finished.controls)
+    if controls.report_to is not None:
+        await _admit_mailbox(domains, sender, raw, "X-Staffetta-Report-To", controls.report_to)
+        raw = replace(raw, envelope_from=controls.report_to, tells_failures=True)
     recipients = _read_recipients(finished, raw, most_recipients)
     own = tuple((field.name, field.value) for field in finished.fields)
     draft = Draft(finished.author, (), (), (), (), finished.subject, None, None, own)
-    return Taken(finished, draft, recipients, read_controls(finished.controls))
+    return Taken(finished, draft, recipients, controls)
 
 
 # --- who sends
@@ -100,11 +107,15 @@ async def _admit_senders(domains: DomainBook, sender: Sender, finished: Finished
         except ValueError as error:
             raise SenderNotAllowed(f"The envelope's sender cannot be read: {error}") from error
     for shown, mailbox in mailboxes:
-        pointed = [] if shown == "MAIL FROM" else [FieldError(pointer_to_header(shown), "sender_not_allowed", _NOT_YOURS)]
-        if await domains.find(sender.account_id, domain_of(mailbox)) is None:
-            raise SenderNotAllowed(f"This account may not send from {domain_of(mailbox)} ({shown}).", errors=pointed)
-        if raw.allowed_from and not is_allowed(mailbox, raw.allowed_from):
-            raise SenderNotAllowed(f"This credential may not send from {mailbox} ({shown}).", errors=pointed)
+        await _admit_mailbox(domains, sender, raw, shown, mailbox)
+
+
+async def _admit_mailbox(domains: DomainBook, sender: Sender, raw: RawSubmission, shown: str, mailbox: str) -> None:
+    pointed = [] if shown == "MAIL FROM" else [FieldError(pointer_to_header(shown), "sender_not_allowed", _NOT_YOURS)]
+    if await domains.find(sender.account_id, domain_of(mailbox)) is None:
+        raise SenderNotAllowed(f"This account may not send from {domain_of(mailbox)} ({shown}).", errors=pointed)
+    if raw.allowed_from and not is_allowed(mailbox, raw.allowed_from):
+        raise SenderNotAllowed(f"This credential may not send from {mailbox} ({shown}).", errors=pointed)
 
 
 _NOT_YOURS = "The address is not one that may be used here."
@@ -160,7 +171,9 @@ def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
 
 
 def _dsn_of(raw: RawSubmission, recipient: EnvelopeRecipient) -> str | None:
-    """What is kept of the DSN extension (RFC 3461 §4): only what was said."""
+    """What is kept of the DSN extension (RFC 3461 §4): only what was said. The null sender is told nothing (RFC 3461 §6.2)."""
+    if not raw.envelope_from:
+        return None
     said = {
         "notify": sorted(recipient.notify),
         "original": recipient.original,

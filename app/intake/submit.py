@@ -32,6 +32,7 @@ from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
+from app.mail.finish import NULL_SENDER
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -63,6 +64,7 @@ class Submission:
     track: Track = _AS_THE_STREAM
     template: TemplateUse | None = None
     taken: Taken | None = None  # finished mail: the draft is only what its header says
+    is_report: bool = False  # a delivery report of the house
 
 
 @dataclass(slots=True)
@@ -220,7 +222,7 @@ class Intake:
             stream=stream,
             domain=domain,
             campaign=submission.tags[0] if submission.tags else "",
-            adds=admission.choose_adds(stream, draft, submission.track),
+            adds=NULL_SENDER if submission.is_report else admission.choose_adds(stream, draft, submission.track),
         )
         if taken is None:
             recipients = _name_recipients(message_id, admission.admit_recipients(draft, settings.max_recipients))
@@ -325,6 +327,7 @@ def _submission_of(taken: Taken, raw: RawSubmission, idempotency_key: str | None
         said.track or _AS_THE_STREAM,
         said.template,
         taken,
+        raw.is_report,
     )
 
 

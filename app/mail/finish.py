@@ -11,10 +11,11 @@ from typing import Final
 
 from app.mail.dkim import SigningKey, sign
 
-# What is added to the mail of each recipient, as bits: decided and kept when the message is accepted (admission), done here.
+# What is added to the mail of each recipient, as bits: decided and kept when the message is accepted (admission), done by delivery.
 OPENS: Final = 1  # the open pixel
 CLICKS: Final = 2  # tokens in place of links
 UNSUBSCRIBE: Final = 4  # List-Unsubscribe and List-Unsubscribe-Post
+NULL_SENDER: Final = 8  # nothing, and the null reverse path in place of a return path: RFC 5321 §4.5.5, for reports
 
 
 def finish(content_head: bytes, body: bytes, *, added_fields: bytes, keys: Sequence[SigningKey], timestamp: int) -> bytes:

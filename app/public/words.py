@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.mail.languages import choose_language
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -144,26 +146,8 @@ SPANISH = Words(
 )
 
 _WORDS: Mapping[str, Words] = {words.language: words for words in (ENGLISH, ITALIAN, GERMAN, FRENCH, SPANISH)}
-_MOST_RANGES = 20
 
 
 def choose_words(accept_language: str) -> Words:
-    """The words in the language that a reader likes most (RFC 9110 §12.5.4) among ours; English when there is none."""
-    best, best_weight = ENGLISH, 0.0
-    for part in accept_language.split(",")[:_MOST_RANGES]:
-        tag, _, parameter = part.partition(";")
-        words = _WORDS.get(tag.strip().lower().partition("-")[0])
-        weight = _weight(parameter)
-        if words is not None and weight > best_weight:
-            best, best_weight = words, weight
-    return best
-
-
-def _weight(parameter: str) -> float:
-    name, _, value = parameter.partition("=")
-    if name.strip().lower() != "q":
-        return 1.0
-    try:
-        return min(float(value), 1.0)
-    except ValueError:
-        return 0.0
+    """The words in the language that a reader likes most; English when we speak none of his."""
+    return _WORDS[choose_language(accept_language, _WORDS) or "en"]

@@ -1,4 +1,4 @@
-"""The statement that settles a batch of outcomes: queue, attempts, recipients and events at once, fenced by the owner.
+"""The statement that settles a batch of outcomes: queue, attempts, recipients, events and owed reports at once, fenced by the owner.
 
 A row is settled by the worker that owns it, or not at all: an outcome told by a worker whose claim was taken over is kept as
 a stale attempt and changes no state. Final outcomes leave the queue; the others go back with the time of their next attempt
@@ -17,6 +17,7 @@ from uuid import UUID
 from app.store.db import HotConnection
 from app.store.erasure import ERASED
 from app.store.ids import new_id
+from app.store.owed_reports import owing
 from app.store.states import FINAL, RecipientState
 
 
@@ -63,7 +64,7 @@ class Settled:
     maybe_sent: bool
 
 
-_SETTLE = """
+_SETTLE = f"""
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::int[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::int[], $9::bool[], $10::uuid[],
@@ -99,14 +100,16 @@ WITH input AS MATERIALIZED (
         settled_at = CASE WHEN i.final THEN now() END
     FROM input i JOIN owned o ON o.recipient_id = i.recipient_id
     WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
-    RETURNING r.account_id, r.id, r.events, r.attempts, r.maybe_sent
+    RETURNING r.account_id, r.id, r.events, r.attempts, r.maybe_sent, r.state, r.dsn
 ), recorded AS (
     INSERT INTO events (account_id, id, about, type, number, facts)
     SELECT t.account_id, e.id, t.id, e.type, t.events, e.facts::json
     FROM told t JOIN unnest($3::uuid[], $23::uuid[], $24::text[], $25::text[]) AS e(recipient_id, id, type, facts) ON e.recipient_id = t.id
+), owed AS (
+    {owing("told")}
 )
 SELECT id, events, attempts, maybe_sent FROM told
-"""
+"""  # noqa: S608  (what is owed)
 
 
 async def settle(connection: HotConnection, batch: Sequence[Settlement]) -> list[Settled]:
@@ -153,11 +156,17 @@ class ReportedBack(NamedTuple):
 
 
 # Only what was delivered: whatever else is final has been told already, and what is still in the queue has no final word.
-_BOUNCE_LATE = """
-UPDATE recipients SET state = 'bounced_late', reason = $3, last_reply = coalesce($4, last_reply), events = events + 1, settled_at = now()
-WHERE account_id = $1 AND id = $2 AND state = 'delivered' AND address <> $5
-RETURNING address, events
-"""
+_BOUNCE_LATE = f"""
+WITH told AS (
+    UPDATE recipients
+    SET state = 'bounced_late', reason = $3, last_reply = coalesce($4, last_reply), events = events + 1, settled_at = now()
+    WHERE account_id = $1 AND id = $2 AND state = 'delivered' AND address <> $5
+    RETURNING account_id, id, address, state, events, dsn
+), owed AS (
+    {owing("told")}
+)
+SELECT address, events FROM told
+"""  # noqa: S608  (what is owed)
 
 
 async def bounce_late(

@@ -5,7 +5,8 @@ instead of one would be a tenth of the cost of accepting. Each table's other que
 the word of events.record; their ids are those of what they are about, which nothing else in `events` can have.
 
 What it decides, it decides in the database: a submission whose idempotency key is taken is left out whole, a
-suppressed recipient begins and ends as suppressed, and the site of a known domain goes with the queue row as a hint.
+suppressed recipient begins and ends as suppressed (of which its sender may be owed a report), and the site of a known domain goes with
+the queue row as a hint.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from uuid import UUID
 from app.store.db import HotConnection
 from app.store.messages import pack_body
 from app.store.moulds import Mould
+from app.store.owed_reports import owing
 from app.store.states import RecipientState
 from app.store.suppressions import reason_for
 
@@ -136,6 +138,8 @@ WITH input AS (
     UNION ALL
     SELECT account_id, id, id, 'message.suppressed', 1, json_build_object('recipient', address, 'reason', reason)
     FROM placed WHERE state = 'suppressed'
+), owed AS (
+    {owing("(SELECT account_id, id, state, 1 AS events, dsn::json AS dsn FROM placed WHERE state = 'suppressed')")}
 )
 SELECT id, account_id, state, reason, site_id, class FROM placed
 """  # noqa: S608  (the rule of suppressions)

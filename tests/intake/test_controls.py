@@ -34,6 +34,7 @@ def controls(*lines: str) -> Controls:
             ("Send-At: 2030-06-01T09:00:00+02:00", "Expires-At: 2030-06-02T00:00:00Z"),
             Controls(send_at=datetime(2030, 6, 1, 7, tzinfo=UTC), expires_at=datetime(2030, 6, 2, tzinfo=UTC)),
         ),
+        (("Report-To: Boss@Shop.Example.Test",), Controls(report_to="Boss@shop.example.test")),
         (("Idempotency-Key: order-1042/1",), Controls(idempotency_key="order-1042/1")),
         (("Template: welcome",), Controls(template=TemplateUse("welcome", None, {}, None, 2))),
         (
@@ -53,6 +54,8 @@ def test_what_they_say(lines: tuple[str, ...], said: Controls) -> None:
         (("Tenant: 1", ": x"), [("Tenant", "unknown_field"), ("", "unknown_field")]),
         (("Stream: a", "STREAM: b"), [("Stream", "too_many")]),
         (("Stream:",), [("Stream", "invalid_value")]),
+        (("Report-To: nobody",), [("Report-To", "invalid_value")]),
+        (("Report-To: a@x.test", "Report-To: b@x.test"), [("Report-To", "too_many")]),
         (tuple(f"Tag: {n}" for n in range(11)), [("Tag", "too_many")]),
         (("Tag: " + "a" * 65,), [("Tag", "invalid_value")]),
         (("Tag:",), [("Tag", "invalid_value")]),
