@@ -4,14 +4,14 @@ Why: mail that is accepted while an erasure reads the history may lie behind it 
 Expand only: a column with a default that is a moment, without a rewrite. Lock: a moment's ACCESS EXCLUSIVE on a small table.
 Workers of the release before finish an order however often it was asked for, as they always did.
 
-Revision: 0012, after 0011
+Revision: 0015, after 0014
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0012'
-down_revision = '0011'
+revision = '0015'
+down_revision = '0014'
 branch_labels = None
 depends_on = None
 
