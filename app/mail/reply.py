@@ -110,6 +110,8 @@ _BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
     (1, 2): ReplyClass.INVALID_DOMAIN,
     (1, 3): ReplyClass.INVALID_MAILBOX,
     (1, 6): ReplyClass.INVALID_MAILBOX,
+    (1, 7): ReplyClass.POLICY,  # the sender's address
+    (1, 8): ReplyClass.POLICY,
     (1, 9): ReplyClass.TRANSIENT,
     (1, 10): ReplyClass.INVALID_DOMAIN,  # RFC 7505 §4.1: a null MX
     (2, None): ReplyClass.POLICY,
@@ -131,8 +133,8 @@ _BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
     (7, 18): ReplyClass.INVALID_DOMAIN,
 }
 _ABOUT_ADDRESS = frozenset((ReplyClass.INVALID_MAILBOX, ReplyClass.INVALID_DOMAIN, ReplyClass.MAILBOX_FULL, ReplyClass.MAILBOX_DISABLED))
-# Hosts choose these two with care: no words say it better.
-_SURE = frozenset(((2, 2), (3, 4)))
+# Hosts choose these with care: no words say it better. The sender's "invalid address" reads like the recipient's.
+_SURE = frozenset(((1, 7), (1, 8), (2, 2), (3, 4)))
 
 
 def classify(reply: Reply, phase: str | None = None) -> ReplyClass:
