@@ -213,7 +213,12 @@ def _is_sure(reply: Reply) -> bool:
 
 
 def _without_noise(told: str) -> str:
-    return NOISE.sub(lambda found: f" {found[1] or found[2] or ''} ", told)
+    return NOISE.sub(_replace_noise, told)
+
+
+def _replace_noise(found: re.Match[str]) -> str:
+    """What an address or a link leaves behind: that somebody was named, what the link is about."""
+    return f" {found[1] or found[2] or ('@' if '@' in found[0] else '')} "
 
 
 def _by_words(words: str) -> ReplyClass | None:

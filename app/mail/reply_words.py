@@ -81,12 +81,14 @@ _HURRY = (
     r"excessive volume|quota for sending|(?:sending|queue) quota",
     r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)",
     r"message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop|loops back to",
-    r"verification in progress|undeliverable address: .{0,120}(?:timed out|refused|unreachable|no route|lost connection|try again)",
+    r"temporary (?:\w+ ){0,3}?(?:lookup|dns|failure|error|problem)|verification in progress|undeliverable address: .{0,120}(?:timed out|refused|unreachable|no route|lost connection|try again)",
 )
 _POLICY = (
     # the sender
     rf"{_SENDER}.{{0,40}}{_FAULTY}",
     r"(?:domain of|valid|unknown|bad|blocked|unresolvable|no such|known|authori[sz]ed|allowed) sender|from: domain|valid from\b|purported",
+    r"(?:unknown|invalid|no such|not found|not exist)\W+(?:\w+\W+){0,4}?senders?\b",
+    r"\b(?:start)?tls\b.{0,30}(?:requir|not offered|mandatory|must)|(?:requir\w+|must) .{0,20}\b(?:start)?tls\b",
     r"password|credential|log(?:ged)?[ -]?in\b|rcpthosts",
     r"\bspf\b|\bdkim\b|\bdmarc\b|\barc\b|unauthenticated|not authenticated|authenticat(?:ion (?!required)|e)|auth failure",
     # his host
@@ -118,24 +120,29 @@ _SURELY_SHUT = (
     rf"{_HIS}(?:\W+\S+)?\W+(?:is |has been |was |are )?(?:\w+ )?(?:disabled|deactivated|inactive|suspended|locked|frozen|discontinued|dormant)\b",
     r"\b(?:disabled|inactive|suspended|deactivated|locked) (?:mail ?)?(?:user|recipient|m?box|mailbox|account)|extended inactivity",
 )
+_SURELY_NO_DOMAIN = (
+    r"(?:illegal|invalid|unknown|no such|non-?existent) (?:mail |destination |recipient )?(?:host|domain)\b|unrout\w*able mail domain",
+    rf"\b(?:host|domain)(?: name)?\W+(?:\S+\s)?(?:is |was |does |has |can |could )?(?:un-?known|(?:{_NOT}|no) ?(?:be )?(?:found|exist|resolved))",
+    r"domain has no (?:mail|mx)|\bno (?:mx|mail server)s?\b.{0,30}\bdomain",
+)
 _TOO_LARGE = (
     r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed\w*|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
     r"(?:size|limit) (?:is )?(?:exceeded|too (?:big|large))|too (?:big|large)|(?:attachment|message|mail) (?:is )?too long|maximum (?:message |mail )?size|message size",
-    r"exceeds? (?:the )?(?:maximum|fixed|allowed|size|administrative)",
+    r"exceeds? (?:the )?(?:maximum|fixed|allowed|size|administrative)|(?:larger|bigger) than|attachment\w* exceed",
 )
 _MAILBOX_FULL = (
     rf"(?:mail ?box|inbox|mail ?folder|mail ?drop|user|account|quota|storage|disk)\b.{{0,30}}\b{_FULL}\b",
     r"mailbox size limit|(?:exhausted|exceed\w*) (?:\w+ ){0,3}?storage|storage (?:space )?in (?:the )?(?:user|recipient)\S* mailbox",
     r"over (?:the |its |his |her |their )?(?:\w+ )?quota|too many (?:messages|mails) (?:on|in) |exceed\w* (?:\S+ )?(?:disk |storage )?space",
-    r"over[ -]?quota|quota (?:is )?(?:full|exceeded|violat)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
+    r"over[ -]?quota|quota (?:is |has been )?(?:full|exceeded|violat|used up|reached|exhausted)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
     r"(?:not enough|insufficient|no) (?:mailbox |user |disk )?(?:storage|space) (?:available |left )?(?:for|in|on) (?:user|mail|recip|th)",
 )
 _MAILBOX_DISABLED = (
     rf"{_WHO}\b.{{0,60}}\b{_SHUT}\b",
-    rf"\b{_SHUT} (?:mail ?)?(?:\w+ )?{_WHO}|disableduser|no longer (?:valid|active|in use|available|accepting|accepts)",
+    rf"@\W+(?:is |has been |was )?(?:now )?{_SHUT}|\b{_SHUT} (?:mail ?)?(?:\w+ )?{_WHO}|disableduser|no longer (?:valid|active|in use|available|accepting|accepts)",
 )
 _INVALID_MAILBOX = (
-    rf"{_WHO}{_FEW}(?:is |was |are )?{_MISSING}",
+    rf"{_WHO}{_FEW}(?:is |was |are )?{_MISSING}|@\W+(?:is |was )?{_MISSING}",
     rf"{_NO_SUCH} (?:or illegal |local |virtual |destination |email |e-mail )*{_WHO}",
     r"no mailbox|no such (?:person|name|id)\b|(?:recip\w*|user|mailbox|address)\.?not\.?found|nosuchuser|unknown(?:user|recipient)",
     r"does(?:n't| not) have an? \S* ?(?:account|mailbox)|no account by that name|no longer (?:on server|with|works|employed|here)",
@@ -148,7 +155,7 @@ _INVALID_MAILBOX = (
     rf"nobody (?:here )?(?:by|of|with) |{_WHO}\W+(?:\S+\s+){{0,2}}?(?:has been|was|been|is) (?:deleted|removed|purged|erased)",
 )
 _INVALID_DOMAIN = (
-    r"(?:host|domain)(?: name)?\W+(?:\S+\s+){0,3}?(?:unknown|not found|not exist|n't exist|invalid|not be (?:found|resolved))",
+    r"(?:host|domain)(?: name)?\W+(?:\S+\s+){0,4}?(?:unknown|not found|not exist|n't exist|invalid|not (?:\w+ )*be (?:found|resolved|registered))",
     r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
     r"domain is not reachable|mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
     r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W*$",
@@ -178,7 +185,7 @@ _ENGLISH_WORDS: Final = (
     ("too_large", _TOO_LARGE),
     ("mailbox_full", _MAILBOX_FULL),
     ("mailbox_disabled", _MAILBOX_DISABLED),
-    ("invalid_domain", (r"(?:illegal|invalid|unknown) (?:mail |destination )?(?:host|domain)\b|unrout\w*able mail domain",)),
+    ("invalid_domain", _SURELY_NO_DOMAIN),
     ("invalid_mailbox", _INVALID_MAILBOX),
     ("invalid_domain", _INVALID_DOMAIN),
 )
