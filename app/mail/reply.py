@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, NOISE, ORDERED_WORDS
+from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, NOISE, ORDERED_WORDS, PASSING
 
 LONGEST_TEXT = 1000
 _LONGEST_NOTICE = 4000
@@ -148,7 +148,10 @@ def classify(reply: Reply, phase: str | None = None) -> ReplyClass:
         return ReplyClass.TRANSIENT if passing else ReplyClass.POLICY
     if _is_sure(reply):
         return _by_code(reply)
-    return _by_words(words) or _by_code(reply)
+    kind = _by_words(words) or _by_code(reply)
+    # "Unknown" for now is not unknown: the directory is what cannot be asked.
+    is_doubtful = kind.suppresses and not reply.is_permanent and PASSING.search(words) is not None
+    return ReplyClass.TRANSIENT if is_doubtful else kind
 
 
 def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
@@ -183,33 +186,51 @@ def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> boo
     """Whether a report of a dead address is proof enough to send nothing there again: two of its statements must agree.
 
     The words must be borne out by a code about addresses (RFC 3463 §3.2; what vendors number themselves is none), or by the moment: the
-    host refused the recipient itself. Who takes the recipient and says "unknown" after the content has reasons of his own. A code for
+    host refused the recipient itself. Where no words say it, the host's own code and the moment must: a relay's status says 5.1.1 of
+    whatever was refused at RCPT. Who takes the recipient and says "unknown" after the content has reasons of his own. A code for
     passing trouble, or words in the notice that the mailbox is full or locked, and it is no proof.
     """
     if not kind.suppresses:
         return False
     reply = read_reply(diagnostic)
-    codes = [tuple(map(int, code.split("."))) for code in (reply.enhanced, status) if code]
+    codes = [_numbers(code) for code in (reply.enhanced, status) if code]
     if any(code[0] == 4 or code[1] == 7 or code[1:] == (2, 2) for code in codes) or reply.code // 100 == 4:
         return False
     moment = " ".join(f"{diagnostic} {notice[:_LONGEST_NOTICE]}".split())
-    about_address = any(code[1] == 1 and 1 <= code[2] <= 10 for code in codes)
+    is_at_rcpt = AT_RCPT.search(moment) is not None
+    about_address = any(_is_about_address(code) for code in codes)
     if not about_address and AFTER_RCPT.search(moment) is not None:
+        return False
+    is_own_code = reply.enhanced is not None and _is_about_address(_numbers(reply.enhanced))
+    if not (is_own_code and is_at_rcpt) and not any(_says_dead(text) for text in (diagnostic, notice[:_LONGEST_NOTICE])):
         return False
     if kind is ReplyClass.INVALID_DOMAIN:
         return True
-    if not about_address and AT_RCPT.search(moment) is None:
+    if not about_address and not is_at_rcpt:
         return False
     return not any(pattern.search(notice[:_LONGEST_NOTICE].lower()) for pattern in ALIVE)
 
 
+def _numbers(enhanced: str) -> tuple[int, ...]:
+    return tuple(map(int, enhanced.split(".")))
+
+
+def _is_about_address(code: tuple[int, ...]) -> bool:
+    return code[1] == 1 and 1 <= code[2] <= 10
+
+
+def _says_dead(text: str) -> bool:
+    kind = _by_words(_without_noise(_one_line(text).lower()))
+    return kind is not None and kind.suppresses
+
+
 def _particular(enhanced: str) -> bool:
-    subject, detail = map(int, enhanced.split(".")[1:])
+    subject, detail = _numbers(enhanced)[1:]
     return (subject, detail) in _BY_ENHANCED or (detail != 0 and (subject, None) in _BY_ENHANCED)
 
 
 def _is_sure(reply: Reply) -> bool:
-    return reply.enhanced is not None and tuple(map(int, reply.enhanced.split(".")[1:])) in _SURE
+    return reply.enhanced is not None and _numbers(reply.enhanced)[1:] in _SURE
 
 
 def _without_noise(told: str) -> str:
@@ -227,7 +248,7 @@ def _by_words(words: str) -> ReplyClass | None:
 
 def _by_code(reply: Reply) -> ReplyClass:
     if reply.enhanced is not None:
-        digit, subject, detail = map(int, reply.enhanced.split("."))
+        digit, subject, detail = _numbers(reply.enhanced)
         kind = _BY_ENHANCED.get((subject, detail)) or _BY_ENHANCED.get((subject, None))
         if kind is not None and (digit == 5 or kind is not ReplyClass.INVALID_DOMAIN):
             return kind

@@ -11,10 +11,18 @@ from typing import Final
 
 from app.mail.reply_tongues import TONGUE_WORDS, TONGUES_ALIVE
 
-# Addresses and links name things that are not meant, and advice says what may be the matter in general.
+# Addresses and links name things that are not meant, advice says what may be the matter in general, and relays say around a reply where it
+# came from and what it answered: "host … said", "after RCPT TO" are no unknown host and no recipient.
+_FRAME = (
+    r"\b(?:after|following|for|to|our|>>>) (?:the )?(?:end of )?(?:rcpt|mail|data|text|[eh]+lo)\b(?: to\b| from\b)?:?(?: command)?"
+    r"|does not like recipient|smtp error from remote (?:mail )?server"
+    r"|\b(?:remote )?(?:host|server)(?: [^\s\[]+)?(?: ?\[[^\]\n]{0,60}\])? ?(?:said|replied|responded|returned)\b:?"
+    r"|\bhost [^\s\[]+ ?\[[^\]\n]{0,60}\]:"
+)
 _LISTS = r"spamhaus|spamcop|barracuda\w*|sorbs|uribl|surbl|abuseat"
 NOISE: Final = re.compile(
     r"(?:for more information|to view our|to learn|learn more|for instructions|to request removal)\b[^.]*|i'm not going to try again.*"
+    rf"|{_FRAME}"
     r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*"
     rf"|https?://\S*?({_LISTS})\S*|https?://\S+|\[[\d.:a-f]+\]"
 )
@@ -35,12 +43,15 @@ AFTER_RCPT: Final = re.compile(
     re.IGNORECASE,
 )
 
+# Words that what a reply says holds for the moment.
+PASSING: Final = re.compile(r"temporar|try (?:it )?(?:again )?later|try again\b|for now\b|at (?:this|the) (?:time|moment)|in progress")
+
 _NOT = r"(?:not|n't|n’t)"
 _WHO = (
     r"(?:users?|usernames?|recipients?(?: address(?:es)?)?|mailbox(?:es)?|mbox|e?-?mail (?:address|account|box|id)|accounts?|address(?:ee)?"
     r"|receivers?(?: address)?|alias|inbox|rcpt(?: to)?|local part|person|customer)"
 )
-_FEW = r"\W+(?:\S+\s+){0,5}?"
+_FEW = r"\W+(?:[^\s\d]\S*\s+){0,5}?"
 _REFUSED = r"(?:rejected|refused|blocked|denied|banned|forbidden|not (?:be )?(?:accepted|allowed|permitted|authori[sz]ed))"
 _FAULTY = (
     r"(?:reject|denied|refus|invalid|not (?:a )?valid|not exist|n't exist|not found|unknown|block|banned|verif|not allowed"
@@ -155,7 +166,7 @@ _INVALID_MAILBOX = (
     rf"nobody (?:here )?(?:by|of|with) |{_WHO}\W+(?:\S+\s+){{0,2}}?(?:has been|was|been|is) (?:deleted|removed|purged|erased)",
 )
 _INVALID_DOMAIN = (
-    r"(?:host|domain)(?: name)?\W+(?:\S+\s+){0,4}?(?:unknown|not found|not exist|n't exist|invalid|not (?:\w+ )*be (?:found|resolved|registered))",
+    r"(?:host|domain)(?: name)?\W+(?:[^\s\d]\S*\s+){0,4}?(?:unknown|not found|not exist|n't exist|invalid|not (?:\w+ )*be (?:found|resolved|registered))",
     r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
     r"domain is not reachable|mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
     r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W*$",
