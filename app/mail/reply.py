@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, NOISE, ORDERED_WORDS, PASSING
+from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, BOILERPLATE, NOISE, ORDERED_WORDS, PASSING
 
 LONGEST_TEXT = 1000
 _LONGEST_NOTICE = 4000
@@ -71,6 +71,7 @@ _ENHANCED_ANYWHERE = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d
 _CODE_ANYWHERE = re.compile(r"(?<![\d.\-/=\[])([245][0-5]\d)(?=[\s:\-]|$)")
 _REPLY_LINE = re.compile(r"(?<![\d.\-/=\[])([45][0-5]\d[ \-][^\n]{0,300}(?:\n[ \t]+[^\n]{1,300}){0,3})")
 _PHASES_BEFORE_RCPT = frozenset(("connect", "tls", "greeting", "ehlo", "mail"))
+_PARAGRAPHS = re.compile(r"\n[ \t]*\n")
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
 
@@ -158,8 +159,11 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
     """What a report means that came later: what it quotes of the remote host, its status code (RFC 3463), its own words.
 
     The more particular goes first: the quoted words, a code that says more than "failed", the replies that the notice quotes, its own
-    words, any code."""
-    reply = read_reply(diagnostic)
+    words, any code. A diagnostic of several lines is a notice's own text: of it the replies that it quotes go first, for what stands
+    around them is advice, and signatures."""
+    diagnostic, notice = without_boilerplate(diagnostic), without_boilerplate(notice[:_LONGEST_NOTICE])
+    own = " ".join(_REPLY_LINE.findall(diagnostic)) if "\n" in diagnostic else ""
+    reply = read_reply(own or diagnostic)
     if reply.enhanced is None or reply.enhanced.endswith(".0.0"):
         reply = Reply(reply.code or (int(status[0]) * 100 if status else 0), status or reply.enhanced, reply.text)
     if BEFORE_RCPT.search(reply.text.lower()) is not None:
@@ -170,16 +174,25 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
         return kind
     if reply.enhanced is not None and _particular(reply.enhanced):
         return _by_code(reply)
-    quoted = " ".join(_REPLY_LINE.findall(notice[:_LONGEST_NOTICE]))
-    by_reply = _by_words(_without_noise(_one_line(quoted).lower()))
-    by_notice = _by_words(_without_noise(_one_line(notice[:_LONGEST_NOTICE]).lower()))
+    quoted = " ".join(_REPLY_LINE.findall(notice))
+    by_reply = _words_of(quoted)
+    by_notice = _words_of(notice)
     if by_reply is not None and not (by_reply is ReplyClass.TRANSIENT and by_notice in _ABOUT_ADDRESS):
         return by_reply
+    if quoted and by_notice not in _ABOUT_ADDRESS:
+        return _by_code(reply if reply.code else read_reply(quoted))  # what stands around a reply without a reason is advice
     if by_notice is not None:
         return by_notice
     if not reply.code:
         reply = read_reply(quoted) if quoted else Reply(500, None, "")  # what is given up for no reason that we read was refused
     return _by_code(reply)
+
+
+def without_boilerplate(text: str) -> str:
+    """A notice without the paragraphs that say nothing of this mail: who may read it, who is liable."""
+    if "\n" not in text:
+        return text
+    return "\n\n".join(part for part in _PARAGRAPHS.split(text) if BOILERPLATE.search(part.lower()) is None)
 
 
 def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> bool:
@@ -220,7 +233,7 @@ def _is_about_address(code: tuple[int, ...]) -> bool:
 
 
 def _says_dead(text: str) -> bool:
-    kind = _by_words(_without_noise(_one_line(text).lower()))
+    kind = _words_of(text)
     return kind is not None and kind.suppresses
 
 
@@ -240,6 +253,10 @@ def _without_noise(told: str) -> str:
 def _replace_noise(found: re.Match[str]) -> str:
     """What an address or a link leaves behind: that somebody was named, what the link is about."""
     return f" {found[1] or found[2] or ('@' if '@' in found[0] else '')} "
+
+
+def _words_of(text: str) -> ReplyClass | None:
+    return _by_words(_without_noise(_one_line(text).lower())) if text else None
 
 
 def _by_words(words: str) -> ReplyClass | None:

@@ -26,6 +26,11 @@ NOISE: Final = re.compile(
     r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*"
     rf"|https?://\S*?({_LISTS})\S*|https?://\S+|\[[\d.:a-f]+\]"
 )
+# A paragraph of which no word is about this mail.
+BOILERPLATE: Final = re.compile(
+    r"confidential|intended (?:recipient|addressee)|privileged|disclaimer|liab(?:le|ility)|vertraulich|confidentiel|riservat|confidencial"
+    r"|vertrouwelijk|poufn|конфиденц|scanned (?:for|by)|virus[- ]?(?:free|checked|scan)"
+)
 # What relays write of the moment at which they were refused, when that was before any recipient was named.
 BEFORE_RCPT: Final = re.compile(
     r"in reply to (?:mail from|[eh]+lo|starttls)|after (?:mail from|ehlo|helo|initial connection|connect)|refused to talk to me"

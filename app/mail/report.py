@@ -125,7 +125,7 @@ def _by_words(papers: Papers, listed: Sequence[str], named: Sequence[Named], act
     addresses = unique(list(listed) or [one.address for one in named] or addressees(papers))
     recipients = []
     for address in addresses:
-        said = sayings.get(address.lower(), "") or " ".join(papers.notice[:_READ_FOR_CLASS].split())
+        said = sayings.get(address.lower(), "") or papers.notice[:_READ_FOR_CLASS].strip()
         recipients.append(_reported(papers, StatusGroup(address, action, "", said), said, is_alone=len(addresses) == 1))
     return tuple(recipients)
 
@@ -136,5 +136,5 @@ def _reported(papers: Papers, group: StatusGroup, said: str, *, is_alone: bool) 
     reply_class = classify_reported(group.diagnostic, group.status or _STATUS_OF.get(group.action, ""), about)
     everything = papers.notice[:_READ_FOR_CLASS] if is_alone or not said else said
     is_dead = group.action == "failed" and is_proof(reply_class, group.diagnostic or said, group.status, everything)
-    diagnostic = (group.diagnostic or said)[:_LONGEST_TOLD]
+    diagnostic = " ".join((group.diagnostic or said).split())[:_LONGEST_TOLD]
     return Reported(group.address, reply_class, group.action, group.status, diagnostic, is_dead)
