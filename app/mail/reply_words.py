@@ -23,8 +23,8 @@ _LISTS = r"spamhaus|spamcop|barracuda\w*|sorbs|uribl|surbl|abuseat"
 NOISE: Final = re.compile(
     r"(?:for more information|to view our|to learn|learn more|for instructions|to request removal)\b[^.]*|i'm not going to try again.*"
     rf"|{_FRAME}"
-    r"|<[^<>\s]*@[^<>\s]*>|\S+@\S+|https?://\S*?[?&]p=(\w+)\S*"
-    rf"|https?://\S*?({_LISTS})\S*|https?://\S+|\[[\d.:a-f]+\]"
+    r"|<[^<>\s]{0,300}@[^<>\s]{0,300}>|(?<!\S)\S{1,300}@\S{1,300}|https?://\S{0,300}?[?&]p=(\w{1,40})\S*"
+    rf"|https?://\S{{0,300}}?({_LISTS})\S*|https?://\S+|\[[\d.:a-f]{{1,60}}\]"
 )
 # A paragraph of which no word is about this mail.
 BOILERPLATE: Final = re.compile(
@@ -56,7 +56,7 @@ _WHO = (
     r"(?:users?|usernames?|recipients?(?: address(?:es)?)?|mailbox(?:es)?|mbox|e?-?mail (?:address|account|box|id)|accounts?|address(?:ee)?"
     r"|receivers?(?: address)?|alias|inbox|rcpt(?: to)?|local part|person|customer)"
 )
-_FEW = r"\W+(?:[^\s\d]\S*\s+){0,5}?"
+_FEW = r"\W{1,9}(?:[^\s\d]\S{0,40}\s{1,4}){0,5}?"
 _REFUSED = r"(?:rejected|refused|blocked|denied|banned|forbidden|not (?:be )?(?:accepted|allowed|permitted|authori[sz]ed))"
 _FAULTY = (
     r"(?:reject|denied|refus|invalid|not (?:a )?valid|not exist|n't exist|not found|unknown|block|banned|verif|not allowed"
@@ -96,14 +96,14 @@ _HURRY = (
     r"|number of (?:\w+ )?messages\b.{0,40} per (?:hour|day|minute)|concurrent connections|messages? per connection",
     r"excessive volume|quota for sending|(?:sending|queue) quota",
     r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)",
-    r"message expired|connection refused\W*$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop|loops back to",
+    r"message expired|connection refused\W{0,9}$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop|loops back to",
     r"temporary (?:\w+ ){0,3}?(?:lookup|dns|failure|error|problem)|verification in progress|undeliverable address: .{0,120}(?:timed out|refused|unreachable|no route|lost connection|try again)",
 )
 _POLICY = (
     # the sender
     rf"{_SENDER}.{{0,40}}{_FAULTY}",
     r"(?:domain of|valid|unknown|bad|blocked|unresolvable|no such|known|authori[sz]ed|allowed) sender|from: domain|valid from\b|purported",
-    r"(?:unknown|invalid|no such|not found|not exist)\W+(?:\w+\W+){0,4}?senders?\b",
+    r"(?:unknown|invalid|no such|not found|not exist)\W{1,9}(?:\w+\W{1,9}){0,4}?senders?\b",
     r"\b(?:start)?tls\b.{0,30}(?:requir|not offered|mandatory|must)|(?:requir\w+|must) .{0,20}\b(?:start)?tls\b",
     r"password|credential|log(?:ged)?[ -]?in\b|rcpthosts",
     r"\bspf\b|\bdkim\b|\bdmarc\b|\barc\b|unauthenticated|not authenticated|authenticat(?:ion (?!required)|e)|auth failure",
@@ -129,16 +129,16 @@ _POLICY = (
 _HIS = r"(?<!your )(?<!sender )(?<!sender's )\b(?:user|recipient|mail ?box|mbox|account|inbox|addressee)s?\b"
 _SURELY_FULL = (
     r"mailbox size limit exceeded|mail ?box (?:has )?exceed|(?:not enough|insufficient) (?:storage )?space in user",
-    rf"{_HIS}(?:\W+\S+)?\W+(?:is |has |are )?(?:over ?quota|over (?:the |its |his |her |their )?(?:\w+ )?quota|full\b|out of (?:storage|space))",
-    rf"(?:{_HIS}\W+(?:\w+ )?|disk |storage )quota (?:is |has been |was )?exceed",
+    rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has |are )?(?:over ?quota|over (?:the |its |his |her |their )?(?:\w+ )?quota|full\b|out of (?:storage|space))",
+    rf"(?:{_HIS}\W{{1,9}}(?:\w+ )?|disk |storage )quota (?:is |has been |was )?exceed",
 )
 _SURELY_SHUT = (
-    rf"{_HIS}(?:\W+\S+)?\W+(?:is |has been |was |are )?(?:\w+ )?(?:disabled|deactivated|inactive|suspended|locked|frozen|discontinued|dormant)\b",
+    rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has been |was |are )?(?:\w+ )?(?:disabled|deactivated|inactive|suspended|locked|frozen|discontinued|dormant)\b",
     r"\b(?:disabled|inactive|suspended|deactivated|locked) (?:mail ?)?(?:user|recipient|m?box|mailbox|account)|extended inactivity",
 )
 _SURELY_NO_DOMAIN = (
     r"(?:illegal|invalid|unknown|no such|non-?existent) (?:mail |destination |recipient )?(?:host|domain)\b|unrout\w*able mail domain",
-    rf"\b(?:host|domain)(?: name)?\W+(?:\S+\s)?(?:is |was |does |has |can |could )?(?:un-?known|(?:{_NOT}|no) ?(?:be )?(?:found|exist|resolved))",
+    rf"\b(?:host|domain)(?: name)?\W{{1,9}}(?:\S+\s)?(?:is |was |does |has |can |could )?(?:un-?known|(?:{_NOT}|no) ?(?:be )?(?:found|exist|resolved))",
     r"domain has no (?:mail|mx)|\bno (?:mx|mail server)s?\b.{0,30}\bdomain",
 )
 _TOO_LARGE = (
@@ -155,10 +155,10 @@ _MAILBOX_FULL = (
 )
 _MAILBOX_DISABLED = (
     rf"{_WHO}\b.{{0,60}}\b{_SHUT}\b",
-    rf"@\W+(?:is |has been |was )?(?:now )?{_SHUT}|\b{_SHUT} (?:mail ?)?(?:\w+ )?{_WHO}|disableduser|no longer (?:valid|active|in use|available|accepting|accepts)",
+    rf"@\W{{1,9}}(?:is |has been |was )?(?:now )?{_SHUT}|\b{_SHUT} (?:mail ?)?(?:\w+ )?{_WHO}|disableduser|no longer (?:valid|active|in use|available|accepting|accepts)",
 )
 _INVALID_MAILBOX = (
-    rf"{_WHO}{_FEW}(?:is |was |are )?{_MISSING}|@\W+(?:is |was )?{_MISSING}",
+    rf"{_WHO}{_FEW}(?:is |was |are )?{_MISSING}|@\W{{1,9}}(?:is |was )?{_MISSING}",
     rf"{_NO_SUCH} (?:or illegal |local |virtual |destination |email |e-mail )*{_WHO}",
     r"no mailbox|no such (?:person|name|id)\b|(?:recip\w*|user|mailbox|address)\.?not\.?found|nosuchuser|unknown(?:user|recipient)",
     r"does(?:n't| not) have an? \S* ?(?:account|mailbox)|no account by that name|no longer (?:on server|with|works|employed|here)",
@@ -168,13 +168,13 @@ _INVALID_MAILBOX = (
     rf"{_NOT} (?:in|on|at|to|of) (?:(?:our|the|my|this|any|local|virtual|address|mail|domino) ){{0,3}}"
     r"(?:recipients?|users?|directory|database|server|system|host)\b(?! of)(?: (?:list|table|map|directory))?",
     rf"{_NOT} (?:our|a) (?:customer|subscriber|member)|{_NOT} have an? {_WHO}|n[o']t? (?:\w+ ){{1,2}}?(?:by|of|with|under) (?:that|this) name",
-    rf"nobody (?:here )?(?:by|of|with) |{_WHO}\W+(?:\S+\s+){{0,2}}?(?:has been|was|been|is) (?:deleted|removed|purged|erased)",
+    rf"nobody (?:here )?(?:by|of|with) |{_WHO}\W{{1,9}}(?:\S{{1,40}}\s{{1,4}}){{0,2}}?(?:has been|was|been|is) (?:deleted|removed|purged|erased)",
 )
 _INVALID_DOMAIN = (
-    r"(?:host|domain)(?: name)?\W+(?:[^\s\d]\S*\s+){0,4}?(?:unknown|not found|not exist|n't exist|invalid|not (?:\w+ )*be (?:found|resolved|registered))",
+    r"(?:host|domain)(?: name)?\W{1,9}(?:[^\s\d]\S{0,40}\s{1,4}){0,4}?(?:unknown|not found|not exist|n't exist|invalid|not (?:\w+ )*be (?:found|resolved|registered))",
     r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
     r"domain is not reachable|mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
-    r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W*$",
+    r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W{0,9}$",
 )
 # Rules of the dialogue; late, because hosts add them to the true reason ("user unknown 503 bad sequence").
 _DIALOGUE = (
@@ -188,7 +188,7 @@ _TRANSIENT = (
     r"overload|too (?:busy|fast|quickly|much)|\bbusy\b|rate limit|limit exceeded|insufficient|disk space|resources",
     r"connect(?:ion)? (?:was )?(?:refused|reset|closed|lost|dropped|limit|expired|failed|to)|network|no route|not reachable|unreachable",
     r"(?:unable|able|failed|could not|couldn't|requests) to (?:connect|establish)",
-    r"transaction failed\W*$|system (?:error|busy|failure|load)|internal error|local error",
+    r"transaction failed\W{0,9}$|system (?:error|busy|failure|load)|internal error|local error",
     r"service (?:is )?(?:currently )?(?:not available|unavailable|refuse)",
 )
 
