@@ -1,9 +1,9 @@
 """The words in which hosts refuse mail in other languages than English, by what they mean.
 
-Each language is one table of word families: what is spoken of (`who`, `domain`, `letter`, `sender`) and what is said of it (`missing`, `full`,
-`shut`, `big`). A refusal is one of the first and one of the second within a few words of each other, in either order: so a language is
-known by its vocabulary and not by sentences. `later` and `refused` stand for themselves. Only stems are given, with and without accents,
-for hosts write ASCII where they can.
+Each language is one table of word families: what is spoken of (`who`, `domain`, `letter`, `sender`) and what is said of it (`missing`,
+`full`, `shut`, `big`). A refusal is one of the first and one of the second within a few words of each other, in either order: so a
+language is known by its vocabulary and not by sentences. `later` and `refused` stand for themselves. Only stems are given, with and
+without accents, for hosts write ASCII where they can.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _TONGUES: Final = (
         domain=r"\bdom(?:ain|äne|aene)|zielserver|rechnername",
         letter=r"nachricht|\be-?mail\b|\bmail\b|anhang|brief",
         sender=r"absender",
-        missing=r"unbekannt|nicht (?:be|er)kannt|nicht (?:vorhanden|gefunden|existent|g(?:ü|ue)ltig|angelegt|mehr g)|existier\w* (?:\w+ )?nicht"
-        r"|gibt es (?:\w+ )?nicht|ung(?:ü|ue)ltig",
+        missing=r"unbekannt|nicht (?:be|er)kannt|nicht (?:vorhanden|gefunden|existent|g(?:ü|ue)ltig|angelegt|mehr g)"
+        r"|existier\w* (?:\w+ )?nicht|gibt es (?:\w+ )?nicht|ung(?:ü|ue)ltig",
         full=r"\bvoll\b|(?:ü|ue)berf(?:ü|ue)llt|(?:ü|ue)berschritten|ersch(?:ö|oe)pft|zu ?viele",
         shut=r"gesperrt|deaktiviert|stillgelegt|geschlossen|inaktiv|abgeschaltet",
         big=r"zu gro(?:ß|ss)|(?:ü|ue)berschreitet",
@@ -122,7 +122,8 @@ _TONGUES: Final = (
         domain=r"domen[aey]\b|doména",
         letter=r"wiadomoś|wiadomosc|przesyłk|załącznik|zpráv|\bmail\b",
         sender=r"nadawc|odesílatel",
-        missing=r"nie istnieje|nieznan|nie (?:został\w* )?(?:znalezion|odnalezion)|nie ma\b|nieprawidłow|niepoprawn|neexistuje|neznám|nenalezen",
+        missing=r"nie istnieje|nieznan|nie (?:został\w* )?(?:znalezion|odnalezion)|nie ma\b|nieprawidłow|niepoprawn"
+        r"|neexistuje|neznám|nenalezen",
         full=r"pełn|przepełnion|przekrocz|brak miejsca|zapełnion|pln[áýé]|překroč",
         shut=r"zablokowan|zawieszon|nieaktywn|wyłączon|zamknięt|zablokov|pozastaven|deaktivov",
         big=r"zbyt (?:duż|wielk)|za duż|příliš velk",

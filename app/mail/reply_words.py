@@ -77,7 +77,10 @@ _SHUT = (
 )
 _FULL = r"(?:full|over ?quota|exceed(?:s|ed)?|over (?:the |its |his )?(?:limit|allocation|size))"
 # Of these the sender is spoken of: whatever is unknown, locked or full then is his.
-_SENDER = r"(?:\bs(?:ender|ending|ource)\b|mail ?from\b|envelope[- ]from|return[ -]path|originator|\bfrom (?:address|user|domain|header)|\byour (?:address|account|domain|mailbox))"
+_SENDER = (
+    r"(?:\bs(?:ender|ending|ource)\b|mail ?from\b|envelope[- ]from|return[ -]path|originator|\bfrom (?:address|user|domain|header)"
+    r"|\byour (?:address|account|domain|mailbox))"
+)
 
 # The host's own disk and programs: whatever else they say comes from there.
 _SYSTEM = (
@@ -91,13 +94,22 @@ _SYSTEM = (
 _HURRY = (
     r"receiving (?:mail|messages) (?:too quickly|at a rate)|received too (?:much|many)|slow(?:ing)? down",
     r"gr[ae]y-?\s?list",
-    r"too many (?:connections|recipients|sessions|concurrent|(?:messages|mails)(?! (?:on|in) (?:the |this |your |his )?(?:server|mail|account)))",
-    r"(?:connection|session|message|thread|mail) (?:rate|frequency|limit)|(?:daily|hourly|sending|relay|rate) limit(?!ed)|limit for the number of"
-    r"|number of (?:\w+ )?messages\b.{0,40} per (?:hour|day|minute)|concurrent connections|messages? per connection",
+    (
+        r"too many (?:connections|recipients|sessions|concurrent|(?:messages|mails)(?! (?:on|in) (?:the |this |your "
+        r"|his )?(?:server|mail|account)))"
+    ),
+    (
+        r"(?:connection|session|message|thread|mail) (?:rate|frequency|limit)|(?:daily|hourly|sending|relay|rate) limit(?!ed)"
+        r"|limit for the number of"
+        r"|number of (?:\w+ )?messages\b.{0,40} per (?:hour|day|minute)|concurrent connections|messages? per connection"
+    ),
     r"excessive volume|quota for sending|(?:sending|queue) quota",
     r"not found, try again|(?:name service|dns|lookup)\b.{0,40}\b(?:try again|temporar|timed? ?out|servfail)",
     r"message expired|connection refused\W{0,9}$|mail loop|too many hops|hop count|exceeded \d+ hops|routing loop|loops back to",
-    r"temporary (?:\w+ ){0,3}?(?:lookup|dns|failure|error|problem)|verification in progress|undeliverable address: .{0,120}(?:timed out|refused|unreachable|no route|lost connection|try again)",
+    (
+        r"temporary (?:\w+ ){0,3}?(?:lookup|dns|failure|error|problem)|verification in progress"
+        r"|undeliverable address: .{0,120}(?:timed out|refused|unreachable|no route|lost connection|try again)"
+    ),
 )
 _POLICY = (
     # the sender
@@ -129,33 +141,54 @@ _POLICY = (
 _HIS = r"(?<!your )(?<!sender )(?<!sender's )\b(?:user|recipient|mail ?box|mbox|account|inbox|addressee)s?\b"
 _SURELY_FULL = (
     r"mailbox size limit exceeded|mail ?box (?:has )?exceed|(?:not enough|insufficient) (?:storage )?space in user",
-    rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has |are )?(?:over ?quota|over (?:the |its |his |her |their )?(?:\w+ )?quota|full\b|out of (?:storage|space))",
+    (
+        rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has |are )?(?:over ?quota|over (?:the |its |his |her "
+        rf"|their )?(?:\w+ )?quota|full\b|out of (?:storage|space))"
+    ),
     rf"(?:{_HIS}\W{{1,9}}(?:\w+ )?|disk |storage )quota (?:is |has been |was )?exceed",
 )
 _SURELY_SHUT = (
-    rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has been |was |are )?(?:\w+ )?(?:disabled|deactivated|inactive|suspended|locked|frozen|discontinued|dormant)\b",
+    (
+        rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has been |was |are )?(?:\w+ )?(?:disabled|deactivated|inactive"
+        rf"|suspended|locked|frozen|discontinued|dormant)\b"
+    ),
     r"\b(?:disabled|inactive|suspended|deactivated|locked) (?:mail ?)?(?:user|recipient|m?box|mailbox|account)|extended inactivity",
 )
 _SURELY_NO_DOMAIN = (
     r"(?:illegal|invalid|unknown|no such|non-?existent) (?:mail |destination |recipient )?(?:host|domain)\b|unrout\w*able mail domain",
-    rf"\b(?:host|domain)(?: name)?\W{{1,9}}(?:\S+\s)?(?:is |was |does |has |can |could )?(?:un-?known|(?:{_NOT}|no) ?(?:be )?(?:found|exist|resolved))",
+    (
+        rf"\b(?:host|domain)(?: name)?\W{{1,9}}(?:\S+\s)?(?:is |was |does |has |can |could )?(?:un-?known|(?:{_NOT}"
+        rf"|no) ?(?:be )?(?:found|exist|resolved))"
+    ),
     r"domain has no (?:mail|mx)|\bno (?:mx|mail server)s?\b.{0,30}\bdomain",
 )
 _TOO_LARGE = (
     r"(?:message|mail|e-?mail|size|data)\b.{0,40}(?:too (?:big|large|long)|exceed\w*|over)\b.{0,40}(?:size|limit|maximum|system|bytes|$)",
-    r"(?:size|limit) (?:is )?(?:exceeded|too (?:big|large))|too (?:big|large)|(?:attachment|message|mail) (?:is )?too long|maximum (?:message |mail )?size|message size",
+    (
+        r"(?:size|limit) (?:is )?(?:exceeded|too (?:big|large))|too (?:big|large)|(?:attachment|message|mail) (?:is )?too long"
+        r"|maximum (?:message |mail )?size|message size"
+    ),
     r"exceeds? (?:the )?(?:maximum|fixed|allowed|size|administrative)|(?:larger|bigger) than|attachment\w* exceed",
 )
 _MAILBOX_FULL = (
     rf"(?:mail ?box|inbox|mail ?folder|mail ?drop|user|account|quota|storage|disk)\b.{{0,30}}\b{_FULL}\b",
     r"mailbox size limit|(?:exhausted|exceed\w*) (?:\w+ ){0,3}?storage|storage (?:space )?in (?:the )?(?:user|recipient)\S* mailbox",
-    r"over (?:the |its |his |her |their )?(?:\w+ )?quota|too many (?:messages|mails) (?:on|in) |exceed\w* (?:\S+ )?(?:disk |storage )?space",
-    r"over[ -]?quota|quota (?:is |has been )?(?:full|exceeded|violat|used up|reached|exhausted)|exceed\w* .{0,30}(?:quota|storage|allocation)|out of (?:storage|space|quota)",
+    (
+        r"over (?:the |its |his |her |their )?(?:\w+ )?quota|too many (?:messages|mails) (?:on|in) |exceed\w* (?:\S+ )?(?:disk "
+        r"|storage )?space"
+    ),
+    (
+        r"over[ -]?quota|quota (?:is |has been )?(?:full|exceeded|violat|used up|reached|exhausted)|exceed\w* .{0,30}(?:quota"
+        r"|storage|allocation)|out of (?:storage|space|quota)"
+    ),
     r"(?:not enough|insufficient|no) (?:mailbox |user |disk )?(?:storage|space) (?:available |left )?(?:for|in|on) (?:user|mail|recip|th)",
 )
 _MAILBOX_DISABLED = (
     rf"{_WHO}\b.{{0,60}}\b{_SHUT}\b",
-    rf"@\W{{1,9}}(?:is |has been |was )?(?:now )?{_SHUT}|\b{_SHUT} (?:mail ?)?(?:\w+ )?{_WHO}|disableduser|no longer (?:valid|active|in use|available|accepting|accepts)",
+    (
+        rf"@\W{{1,9}}(?:is |has been |was )?(?:now )?{_SHUT}|\b{_SHUT} (?:mail ?)?(?:\w+ )?{_WHO}|disableduser"
+        rf"|no longer (?:valid|active|in use|available|accepting|accepts)"
+    ),
 )
 _INVALID_MAILBOX = (
     rf"{_WHO}{_FEW}(?:is |was |are )?{_MISSING}|@\W{{1,9}}(?:is |was )?{_MISSING}",
@@ -165,13 +198,24 @@ _INVALID_MAILBOX = (
     r"recipient address rejected: (?:access denied|undeliverable|user)|address rejected(?!:)|unrout\w*able address|unroutable",
     r"check (?:if|that|whether) (?:the |this )?(?:\w+ )?address is (?:correct|valid|right)",
     r"mailbox (?:is )?(?:currently )?unavailable|unavailable (?:mail ?)?(?:user|box)|mailbox name not allowed|bad destination mailbox",
-    rf"{_NOT} (?:in|on|at|to|of) (?:(?:our|the|my|this|any|local|virtual|address|mail|domino) ){{0,3}}"
-    r"(?:recipients?|users?|directory|database|server|system|host)\b(?! of)(?: (?:list|table|map|directory))?",
-    rf"{_NOT} (?:our|a) (?:customer|subscriber|member)|{_NOT} have an? {_WHO}|n[o']t? (?:\w+ ){{1,2}}?(?:by|of|with|under) (?:that|this) name",
-    rf"nobody (?:here )?(?:by|of|with) |{_WHO}\W{{1,9}}(?:\S{{1,40}}\s{{1,4}}){{0,2}}?(?:has been|was|been|is) (?:deleted|removed|purged|erased)",
+    (
+        rf"{_NOT} (?:in|on|at|to|of) (?:(?:our|the|my|this|any|local|virtual|address|mail|domino) ){{0,3}}"
+        r"(?:recipients?|users?|directory|database|server|system|host)\b(?! of)(?: (?:list|table|map|directory))?"
+    ),
+    (
+        rf"{_NOT} (?:our|a) (?:customer|subscriber|member)|{_NOT} have an? {_WHO}|n[o']t? (?:\w+ ){{1,2}}?(?:by|of|with"
+        rf"|under) (?:that|this) name"
+    ),
+    (
+        rf"nobody (?:here )?(?:by|of|with) |{_WHO}\W{{1,9}}(?:\S{{1,40}}\s{{1,4}}){{0,2}}?(?:has been|was|been|is) (?:deleted"
+        rf"|removed|purged|erased)"
+    ),
 )
 _INVALID_DOMAIN = (
-    r"(?:host|domain)(?: name)?\W{1,9}(?:[^\s\d]\S{0,40}\s{1,4}){0,4}?(?:unknown|not found|not exist|n't exist|invalid|not (?:\w+ )*be (?:found|resolved|registered))",
+    (
+        r"(?:host|domain)(?: name)?\W{1,9}(?:[^\s\d]\S{0,40}\s{1,4}){0,4}?(?:unknown|not found|not exist|n't exist|invalid"
+        r"|not (?:\w+ )*be (?:found|resolved|registered))"
+    ),
     r"(?:unknown|no such|invalid|non-?existent|bad|illegal) (?:mail |destination )?(?:host|domain|system)|nxdomain",
     r"domain is not reachable|mail exchanger|no mx\b|null ?mx|no (?:valid )?mx record|name or service not known|unrout\w*able mail domain",
     r"does not accept (?:any )?mail|accepts no mail|not accepting network messages|does not exist\W{0,9}$",
