@@ -174,7 +174,7 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
         return kind
     if reply.enhanced is not None and _particular(reply.enhanced):
         return _by_code(reply)
-    quoted = " ".join(_REPLY_LINE.findall(notice))
+    quoted = own or " ".join(_REPLY_LINE.findall(notice))
     by_reply = _words_of(quoted)
     by_notice = _words_of(notice)
     if by_reply is not None and not (by_reply is ReplyClass.TRANSIENT and by_notice in _ABOUT_ADDRESS):

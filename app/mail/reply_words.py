@@ -59,7 +59,7 @@ _WHO = (
 _FEW = r"\W{1,9}(?:[^\s\d]\S{0,40}\s{1,4}){0,5}?"
 _REFUSED = r"(?:rejected|refused|blocked|denied|banned|forbidden|not (?:be )?(?:accepted|allowed|permitted|authori[sz]ed))"
 _FAULTY = (
-    r"(?:reject|denied|refus|invalid|not (?:a )?valid|not exist|n't exist|not found|unknown|block|banned|verif|not allowed"
+    r"(?:reject|denied|refus|no such|invalid|not (?:a )?valid|not exist|n't exist|not found|unknown|block|banned|verif|not allowed"
     r"|not authori[sz]ed|unauthenticated)"
 )
 _MISSING = (
