@@ -166,8 +166,8 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
     reply = read_reply(own or diagnostic)
     if reply.enhanced is None or reply.enhanced.endswith(".0.0"):
         reply = Reply(reply.code or (int(status[0]) * 100 if status else 0), status or reply.enhanced, reply.text)
-    if BEFORE_RCPT.search(reply.text.lower()) is not None:
-        return classify(reply)
+    if BEFORE_RCPT.search(_one_line(diagnostic).lower()) is not None:
+        return classify(reply, "mail")
     if _is_sure(reply):
         return _by_code(reply)
     if (kind := _by_words(_without_noise(reply.text.lower()))) is not None:

@@ -28,7 +28,7 @@ NOISE: Final = re.compile(
 )
 # A paragraph of which no word is about this mail.
 BOILERPLATE: Final = re.compile(
-    r"confidential|intended (?:recipient|addressee)|privileged|disclaimer|liab(?:le|ility)|vertraulich|confidentiel|riservat|confidencial"
+    r"confidential|not (?:the |an? )?intended (?:recipient|addressee)|privileged|disclaimer|liab(?:le|ility)|vertraulich|confidentiel|riservat|confidencial"
     r"|vertrouwelijk|poufn|конфиденц|scanned (?:for|by)|virus[- ]?(?:free|checked|scan)"
 )
 # What relays write of the moment at which they were refused, when that was before any recipient was named.
@@ -64,7 +64,8 @@ _FAULTY = (
 )
 _MISSING = (
     rf"(?:un-?known|not? found|{_NOT} (?:be )?(?:a )?(?:found|known|exist|valid|listed|recogni[sz]ed|local|registered|here|present|located)"
-    rf"|non-?existent|does ?(?:{_NOT}|no) (?:exist|have)|has no|undeliverable|no longer|has (?:moved|left|changed)"
+    rf"|non-?existent|does ?(?:{_NOT}|no) (?:exist|have(?! (?:enough|sufficient|room|space)))|has no"
+    r"|undeliverable|no longer|has (?:moved|left|changed)"
     r"|invalid|illegal|incorrect|wrong|unrout|un(?:allocated|assigned|registered|recogni[sz]ed|identified))"
 )
 _NO_SUCH = (
@@ -145,6 +146,7 @@ _SURELY_FULL = (
         rf"{_HIS}(?:\W{{1,9}}\S{{1,40}})?\W{{1,9}}(?:is |has |are )?(?:over ?quota|over (?:the |its |his |her "
         rf"|their )?(?:\w+ )?quota|full\b|out of (?:storage|space))"
     ),
+    r"not have (?:enough|sufficient) (?:disk |storage )?(?:space|room)",
     rf"(?:{_HIS}\W{{1,9}}(?:\w+ )?|disk |storage )quota (?:is |has been |was )?exceed",
 )
 _SURELY_SHUT = (
