@@ -28,7 +28,8 @@ NOISE: Final = re.compile(
 )
 # A paragraph of which no word is about this mail.
 BOILERPLATE: Final = re.compile(
-    r"confidential|not (?:the |an? )?intended (?:recipient|addressee)|privileged|disclaimer|liab(?:le|ility)|vertraulich|confidentiel|riservat|confidencial"
+    r"confidential|not (?:the |an? )?intended (?:recipient|addressee)|privileged|disclaimer|liab(?:le|ility)"
+    r"|vertraulich|confidentiel|riservat|confidencial"
     r"|vertrouwelijk|poufn|конфиденц|scanned (?:for|by)|virus[- ]?(?:free|checked|scan)"
 )
 # What relays write of the moment at which they were refused, when that was before any recipient was named.
