@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, NOISE, ORDERED_WORDS
+from app.mail.reply_words import AFTER_RCPT, ALIVE, AT_RCPT, BEFORE_RCPT, BOILERPLATE, NOISE, ORDERED_WORDS, PASSING
 
 LONGEST_TEXT = 1000
 _LONGEST_NOTICE = 4000
@@ -71,6 +71,7 @@ _ENHANCED_ANYWHERE = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d
 _CODE_ANYWHERE = re.compile(r"(?<![\d.\-/=\[])([245][0-5]\d)(?=[\s:\-]|$)")
 _REPLY_LINE = re.compile(r"(?<![\d.\-/=\[])([45][0-5]\d[ \-][^\n]{0,300}(?:\n[ \t]+[^\n]{1,300}){0,3})")
 _PHASES_BEFORE_RCPT = frozenset(("connect", "tls", "greeting", "ehlo", "mail"))
+_PARAGRAPHS = re.compile(r"\n[ \t]*\n")
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
 
@@ -110,6 +111,8 @@ _BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
     (1, 2): ReplyClass.INVALID_DOMAIN,
     (1, 3): ReplyClass.INVALID_MAILBOX,
     (1, 6): ReplyClass.INVALID_MAILBOX,
+    (1, 7): ReplyClass.POLICY,  # the sender's address
+    (1, 8): ReplyClass.POLICY,
     (1, 9): ReplyClass.TRANSIENT,
     (1, 10): ReplyClass.INVALID_DOMAIN,  # RFC 7505 §4.1: a null MX
     (2, None): ReplyClass.POLICY,
@@ -131,8 +134,8 @@ _BY_ENHANCED: dict[tuple[int, int | None], ReplyClass] = {
     (7, 18): ReplyClass.INVALID_DOMAIN,
 }
 _ABOUT_ADDRESS = frozenset((ReplyClass.INVALID_MAILBOX, ReplyClass.INVALID_DOMAIN, ReplyClass.MAILBOX_FULL, ReplyClass.MAILBOX_DISABLED))
-# Hosts choose these two with care: no words say it better.
-_SURE = frozenset(((2, 2), (3, 4)))
+# Hosts choose these with care: no words say it better. The sender's "invalid address" reads like the recipient's.
+_SURE = frozenset(((1, 7), (1, 8), (2, 2), (3, 4)))
 
 
 def classify(reply: Reply, phase: str | None = None) -> ReplyClass:
@@ -146,30 +149,38 @@ def classify(reply: Reply, phase: str | None = None) -> ReplyClass:
         return ReplyClass.TRANSIENT if passing else ReplyClass.POLICY
     if _is_sure(reply):
         return _by_code(reply)
-    return _by_words(words) or _by_code(reply)
+    kind = _by_words(words) or _by_code(reply)
+    # "Unknown" for now is not unknown: the directory is what cannot be asked.
+    is_doubtful = kind.suppresses and not reply.is_permanent and PASSING.search(words) is not None
+    return ReplyClass.TRANSIENT if is_doubtful else kind
 
 
 def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
     """What a report means that came later: what it quotes of the remote host, its status code (RFC 3463), its own words.
 
     The more particular goes first: the quoted words, a code that says more than "failed", the replies that the notice quotes, its own
-    words, any code."""
-    reply = read_reply(diagnostic)
+    words, any code. A diagnostic of several lines is a notice's own text: of it the replies that it quotes go first, for what stands
+    around them is advice, and signatures."""
+    diagnostic, notice = without_boilerplate(diagnostic), without_boilerplate(notice[:_LONGEST_NOTICE])
+    own = " ".join(_REPLY_LINE.findall(diagnostic)) if "\n" in diagnostic else ""
+    reply = read_reply(own or diagnostic)
     if reply.enhanced is None or reply.enhanced.endswith(".0.0"):
         reply = Reply(reply.code or (int(status[0]) * 100 if status else 0), status or reply.enhanced, reply.text)
-    if BEFORE_RCPT.search(reply.text.lower()) is not None:
-        return classify(reply)
+    if BEFORE_RCPT.search(_one_line(diagnostic).lower()) is not None:
+        return classify(reply, "mail")
     if _is_sure(reply):
         return _by_code(reply)
     if (kind := _by_words(_without_noise(reply.text.lower()))) is not None:
         return kind
     if reply.enhanced is not None and _particular(reply.enhanced):
         return _by_code(reply)
-    quoted = " ".join(_REPLY_LINE.findall(notice[:_LONGEST_NOTICE]))
-    by_reply = _by_words(_without_noise(_one_line(quoted).lower()))
-    by_notice = _by_words(_without_noise(_one_line(notice[:_LONGEST_NOTICE]).lower()))
+    quoted = own or " ".join(_REPLY_LINE.findall(notice))
+    by_reply = _words_of(quoted)
+    by_notice = _words_of(notice)
     if by_reply is not None and not (by_reply is ReplyClass.TRANSIENT and by_notice in _ABOUT_ADDRESS):
         return by_reply
+    if quoted and by_notice not in _ABOUT_ADDRESS:
+        return _by_code(reply if reply.code else read_reply(quoted))  # what stands around a reply without a reason is advice
     if by_notice is not None:
         return by_notice
     if not reply.code:
@@ -177,41 +188,75 @@ def classify_reported(diagnostic: str, status: str, notice: str) -> ReplyClass:
     return _by_code(reply)
 
 
+def without_boilerplate(text: str) -> str:
+    """A notice without the paragraphs that say nothing of this mail: who may read it, who is liable."""
+    if "\n" not in text:
+        return text
+    return "\n\n".join(part for part in _PARAGRAPHS.split(text) if BOILERPLATE.search(part.lower()) is None)
+
+
 def is_proof(kind: ReplyClass, diagnostic: str, status: str, notice: str) -> bool:
     """Whether a report of a dead address is proof enough to send nothing there again: two of its statements must agree.
 
     The words must be borne out by a code about addresses (RFC 3463 §3.2; what vendors number themselves is none), or by the moment: the
-    host refused the recipient itself. Who takes the recipient and says "unknown" after the content has reasons of his own. A code for
+    host refused the recipient itself. Where no words say it, the host's own code and the moment must: a relay's status says 5.1.1 of
+    whatever was refused at RCPT. Who takes the recipient and says "unknown" after the content has reasons of his own. A code for
     passing trouble, or words in the notice that the mailbox is full or locked, and it is no proof.
     """
     if not kind.suppresses:
         return False
     reply = read_reply(diagnostic)
-    codes = [tuple(map(int, code.split("."))) for code in (reply.enhanced, status) if code]
+    codes = [_numbers(code) for code in (reply.enhanced, status) if code]
     if any(code[0] == 4 or code[1] == 7 or code[1:] == (2, 2) for code in codes) or reply.code // 100 == 4:
         return False
     moment = " ".join(f"{diagnostic} {notice[:_LONGEST_NOTICE]}".split())
-    about_address = any(code[1] == 1 and 1 <= code[2] <= 10 for code in codes)
+    is_at_rcpt = AT_RCPT.search(moment) is not None
+    about_address = any(_is_about_address(code) for code in codes)
     if not about_address and AFTER_RCPT.search(moment) is not None:
+        return False
+    is_own_code = reply.enhanced is not None and _is_about_address(_numbers(reply.enhanced))
+    if not (is_own_code and is_at_rcpt) and not any(_says_dead(text) for text in (diagnostic, notice[:_LONGEST_NOTICE])):
         return False
     if kind is ReplyClass.INVALID_DOMAIN:
         return True
-    if not about_address and AT_RCPT.search(moment) is None:
+    if not about_address and not is_at_rcpt:
         return False
     return not any(pattern.search(notice[:_LONGEST_NOTICE].lower()) for pattern in ALIVE)
 
 
+def _numbers(enhanced: str) -> tuple[int, ...]:
+    return tuple(map(int, enhanced.split(".")))
+
+
+def _is_about_address(code: tuple[int, ...]) -> bool:
+    return code[1] == 1 and 1 <= code[2] <= 10
+
+
+def _says_dead(text: str) -> bool:
+    kind = _words_of(text)
+    return kind is not None and kind.suppresses
+
+
 def _particular(enhanced: str) -> bool:
-    subject, detail = map(int, enhanced.split(".")[1:])
+    subject, detail = _numbers(enhanced)[1:]
     return (subject, detail) in _BY_ENHANCED or (detail != 0 and (subject, None) in _BY_ENHANCED)
 
 
 def _is_sure(reply: Reply) -> bool:
-    return reply.enhanced is not None and tuple(map(int, reply.enhanced.split(".")[1:])) in _SURE
+    return reply.enhanced is not None and _numbers(reply.enhanced)[1:] in _SURE
 
 
 def _without_noise(told: str) -> str:
-    return NOISE.sub(lambda found: f" {found[1] or found[2] or ''} ", told)
+    return NOISE.sub(_replace_noise, told)
+
+
+def _replace_noise(found: re.Match[str]) -> str:
+    """What an address or a link leaves behind: that somebody was named, what the link is about."""
+    return f" {found[1] or found[2] or ('@' if '@' in found[0] else '')} "
+
+
+def _words_of(text: str) -> ReplyClass | None:
+    return _by_words(_without_noise(_one_line(text).lower())) if text else None
 
 
 def _by_words(words: str) -> ReplyClass | None:
@@ -220,7 +265,7 @@ def _by_words(words: str) -> ReplyClass | None:
 
 def _by_code(reply: Reply) -> ReplyClass:
     if reply.enhanced is not None:
-        digit, subject, detail = map(int, reply.enhanced.split("."))
+        digit, subject, detail = _numbers(reply.enhanced)
         kind = _BY_ENHANCED.get((subject, detail)) or _BY_ENHANCED.get((subject, None))
         if kind is not None and (digit == 5 or kind is not ReplyClass.INVALID_DOMAIN):
             return kind

@@ -26,7 +26,7 @@ from app.mail.report_kinds import Report, Reported, ReportKind
 from app.mail.report_papers import Papers, addressees, addresses_in, sort_letter, unique
 from app.mail.report_plain import LISTED, Named, read_notice
 from app.mail.report_status import StatusGroup, read_notification, read_status
-from app.mail.report_words import DELAY, FAILURE, FINAL, STILL_TRIED
+from app.mail.report_words import DELAY, DIGEST, FAILURE, FINAL, FORWARDED, STILL_TRIED
 
 __all__ = ["Report", "ReportKind", "Reported", "read_report"]
 
@@ -107,9 +107,18 @@ def _weight(papers: Papers) -> int:
     is_marked = papers.content_type == "multipart/report" and "message/disposition-notification" not in papers.types
     if not (is_titled or is_said or is_marked):
         return 0
-    if not is_daemon and (is_answer(papers) or ("in-reply-to" in papers.fields and not papers.has_null_sender)):
+    if not is_daemon and (is_answer(papers) or (not papers.has_null_sender and _is_of_people(papers))):
         return 0
+    if DIGEST.search(papers.subject) is not None and not (is_titled or is_marked):
+        return 0  # mail systems write of much
     return 2 * is_daemon + papers.has_null_sender + 3 * is_marked + 3 * is_titled + 2 * is_said
+
+
+def _is_of_people(papers: Papers) -> bool:
+    """Whether it is an answer, passed on by somebody, or said on a mailing list: people quote bounces to each other."""
+    is_on_list = "list-id" in papers.fields or "list-post" in papers.fields or papers.fields.first("precedence").lower() == "list"
+    is_posting = is_on_list and papers.subject.lstrip().startswith("[")  # hosts answer lists too, with the list's own header
+    return is_posting or "in-reply-to" in papers.fields or FORWARDED.match(papers.subject) is not None
 
 
 def _of_those(papers: Papers, named: Sequence[Named]) -> Sequence[Named]:
@@ -125,7 +134,7 @@ def _by_words(papers: Papers, listed: Sequence[str], named: Sequence[Named], act
     addresses = unique(list(listed) or [one.address for one in named] or addressees(papers))
     recipients = []
     for address in addresses:
-        said = sayings.get(address.lower(), "") or " ".join(papers.notice[:_READ_FOR_CLASS].split())
+        said = sayings.get(address.lower(), "") or papers.notice[:_READ_FOR_CLASS].strip()
         recipients.append(_reported(papers, StatusGroup(address, action, "", said), said, is_alone=len(addresses) == 1))
     return tuple(recipients)
 
@@ -136,5 +145,5 @@ def _reported(papers: Papers, group: StatusGroup, said: str, *, is_alone: bool) 
     reply_class = classify_reported(group.diagnostic, group.status or _STATUS_OF.get(group.action, ""), about)
     everything = papers.notice[:_READ_FOR_CLASS] if is_alone or not said else said
     is_dead = group.action == "failed" and is_proof(reply_class, group.diagnostic or said, group.status, everything)
-    diagnostic = (group.diagnostic or said)[:_LONGEST_TOLD]
+    diagnostic = " ".join((group.diagnostic or said).split())[:_LONGEST_TOLD]
     return Reported(group.address, reply_class, group.action, group.status, diagnostic, is_dead)

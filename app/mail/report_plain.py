@@ -113,7 +113,7 @@ def _rank_line(line: str, before: str) -> list[tuple[int, str]]:
     if _OTHERS.search(line) is not None:
         return []
     sentence = f"{before} {line}".lower()
-    rank = 3 if FAILURE.search(sentence) is not None else 2 if _DIALOGUE.search(line) is not None else 1
+    rank = 2 if _DIALOGUE.search(line) is not None else 3 if FAILURE.search(sentence) is not None else 1
     return [(rank, address) for address in addresses]
 
 
@@ -130,5 +130,10 @@ def _sayings(lines: Sequence[str], chosen: Sequence[tuple[int, str]], rank: int)
     for place, (number, address) in enumerate(chosen):
         end = next((later for later, _ in chosen[place + 1 :] if later > number), len(lines))
         spelled.setdefault(address.lower(), address)
-        said.setdefault(address.lower(), []).append(" ".join(" ".join(lines[number : min(end, number + 40)]).split())[:_LONGEST_SAYING])
-    return [Named(spelled[key], rank, " ".join(sayings)[:_LONGEST_SAYING]) for key, sayings in said.items()]
+        said.setdefault(address.lower(), []).append(_saying(lines[number : min(end, number + 40)]))
+    return [Named(spelled[key], rank, "\n".join(sayings)[:_LONGEST_SAYING]) for key, sayings in said.items()]
+
+
+def _saying(lines: Sequence[str]) -> str:
+    """These lines, each by itself: a reply ends with its line, a paragraph with an empty one."""
+    return "\n".join(" ".join(line.split()) for line in lines).strip()[:_LONGEST_SAYING]

@@ -71,6 +71,13 @@ FINAL: Final = _any(
     r"(?:has|have|was|is being|being) (?:\w+ )?returned|returning (?:the |your )?message|delet(?:ed|ing) from|has failed",
     r"timeout exceeded|expired",
 )
+# What mail systems send by the clock.
+DIGEST: Final = _any(
+    r"quarantin|digest|summary|newsletter|aggregate|statisti|maintenance|report domain|(?:daily|weekly|monthly) report",
+    r"zusammenfassung|wartung|récapitulatif|riepilogo|resumen|podsumowanie|сводка|レポート|摘要",
+)
+# How the subject of a mail begins that somebody passed on.
+FORWARDED: Final = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|vb|pd|doorst|转发|轉寄|転送) ?[:：]")
 # A mail that some program wrote in the name of its owner, because he is away or because it does so with every mail.
 AUTOREPLY: Final = _any(
     r"out[- ]of[- ](?:the[- ])?office|auto(?:matic)?[- ]?(?:reply|response|responder|answer)|automated (?:reply|response)|vacation",

@@ -103,3 +103,34 @@ def test_a_wish_to_be_left_alone(subject: str, body: str, kind: str) -> None:
 def test_a_wish_that_a_program_sent_is_a_wish() -> None:
     raw = letter("unsubscribe", "Sent to unsubscribe.\n", author=PERSON, fields="Auto-Submitted: auto-replied\n")
     assert read_report(raw).kind is ReportKind.UNSUBSCRIBE
+
+
+_QUOTED_BOUNCE = "What is this?\n\n<bob@example.com>: host mx said: 550 no such user\n"
+
+
+@pytest.mark.parametrize(
+    ("subject", "author", "fields", "body"),
+    [
+        ("Fwd: Undelivered mail", PERSON, "", _QUOTED_BOUNCE),
+        ("WG: Unzustellbar", PERSON, "", _QUOTED_BOUNCE),
+        ("[mail-users] Undelivered mail", PERSON, "List-Id: <mail-users.example.com>\n", _QUOTED_BOUNCE),
+        ("Re: Undelivered mail", PERSON, "In-Reply-To: <1@example.com>\n", _QUOTED_BOUNCE),
+        ("Quarantine digest", "From: postmaster@example.com", "", "These were not delivered:\n\nbob@example.com: Offer\n"),
+    ],
+)
+def test_what_people_and_digests_say_of_bounces_is_none(subject: str, author: str, fields: str, body: str) -> None:
+    raw = letter(subject, body, author=author, fields=fields).replace(b"Return-Path: <>\r\n", b"")
+    assert read_report(raw).kind is not ReportKind.BOUNCE
+
+
+def test_intended_recipients_are_no_legal_footer() -> None:
+    report = read_report(
+        letter("Undeliverable", "It could not be delivered.\n\nIntended recipient: <bob@example.com>\nReason: 550 no such user\n")
+    )
+    assert [(one.address, one.reply_class) for one in report.recipients] == [("bob@example.com", "invalid_mailbox")]
+
+
+def test_what_was_refused_before_rcpt_is_not_of_the_recipient() -> None:
+    body = "bob@example.com\n  host mx.example.com [192.0.2.1]\n  SMTP error after MAIL FROM:<a@shop.example>:\n  550 user unknown\n"
+    (recipient,) = read_report(letter("Mail delivery failed", f"It could not be delivered.\n\n{body}")).recipients
+    assert (recipient.reply_class, recipient.suppresses) == ("policy", False)
