@@ -154,7 +154,7 @@ def _sort_parts(raw: bytes, structure: PartMap) -> tuple[list[str], list[str], l
 
 
 def _attachment(raw: bytes, part: Part, number: int, start: int, end: int) -> Attachment:
-    fields = email.message_from_bytes(_head_of(raw, start))
+    fields = email.message_from_string(decode_text(_head_of(raw, start)))
     content_id = decode_words(str(fields.get("content-id", ""))).strip("<> ")[:_LONGEST_FILE_NAME]
     size = len(decode_transfer(raw[start:end], part.encoding))
     name = next(_names(fields), "") or f"attachment-{number}{_SUFFIXES.get(part.content_type, '')}"
@@ -167,8 +167,6 @@ def _names(fields: email.message.Message) -> Iterator[str]:
         said = fields.get_filename("") or ""
     except (ValueError, LookupError, TypeError):  # a parameter that is none
         return
-    if any("\udc80" <= character <= "\udcff" for character in said):  # octets that are not ASCII, as they stand
-        said = decode_text(said.encode("utf-8", "surrogateescape"))
     name = " ".join(_NO_FILE_NAME.sub("", decode_words(said)).split()).strip(". ")[-_LONGEST_FILE_NAME:]
     if name:
         yield name

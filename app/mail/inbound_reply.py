@@ -54,7 +54,8 @@ _RULE = re.compile(r"[_\-=]{10,400}")
 _FROM = re.compile(r"[*\s]{0,4}(?:from|von|de|da|van|från|fra|od|от|差出人|发件人)\s?[:：]\*?\s*\S", re.IGNORECASE)
 _OTHER_FIELD = re.compile(
     r"[*\s]{0,4}(?:sent|date|to|cc|subject|gesendet|datum|an|betreff|envoy[ée](?: le)?|[àa]|objet|inviato|data|a|oggetto"
-    r"|enviado(?: el| em)?|fecha|para|asunto|assunto|verzonden|aan|onderwerp|skickat|till|[äa]mne|sendt|til|emne|wys[łl]ano|do|temat|odesláno|komu|p[řr]edm[ěe]t"
+    r"|enviado(?: el| em)?|fecha|para|asunto|assunto|verzonden|aan|onderwerp|skickat|till|[äa]mne"
+    r"|sendt|til|emne|wys[łl]ano|do|temat|odesláno|komu|p[řr]edm[ěe]t"
     r"|дата|отправлено|кому|тема|送信日時|宛先|件名|发送时间|收件人|主题)\s?[:：]\*?\s",
     re.IGNORECASE,
 )

@@ -277,7 +277,7 @@ async def find_sent(connection: HotConnection, account_id: int, rfc_ids: Sequenc
     rows = await connection.fetch(
         "SELECT id, rfc_message_id FROM messages WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, message_ids
     )
-    there = {row[0]: row[1] for row in rows}
+    there = {row[0]: row[1].strip("<>") for row in rows}
     return next((one for one in message_ids if there.get(one) in rfc_ids), None)
 
 
