@@ -10,8 +10,7 @@ import pytest
 
 from app.mail.inbound import MOST_ATTACHMENTS, Inbound, read_attachment, read_inbound
 from app.mail.inbound_trace import MOST_RECEIVED, Hop, goes_in_circles, has_message_id, trace
-from app.store.ids import time_of
-from app.store.ids import new_id
+from app.store.ids import new_id, time_of
 
 HEAD = "From: Ada <ada@x.test>\nTo: support@shop.example\nSubject: Hello\n"
 
