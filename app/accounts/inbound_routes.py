@@ -5,7 +5,7 @@
    nearer is there (RFC 5233).
 3. `postmaster@` a domain that has routes is always taken (RFC 5321 §4.5.1): by the domain's oldest route if it has none itself.
 
-The RouteBook answers the SMTP door from memory for seconds, a whole domain at once: who guesses addresses costs one look-up.
+The InboundRouteBook answers the SMTP door from memory for seconds, a whole domain at once: who guesses addresses costs one look-up.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIErro
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class InboundRoute:
     id: UUID
     account_id: int
 
 
-class RouteBook:
+class InboundRouteBook:
     """Routes as the SMTP door asks for them, by domain, remembered for a few seconds."""
 
     def __init__(self, database: store.db.Database) -> None:
         self._database = database
-        self._known: OrderedDict[str, tuple[Mapping[str, Route], float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Mapping[str, InboundRoute], float]] = OrderedDict()
         # Apart from the known: a flood of invented domains drives out other invented ones only.
         self._unknown: OrderedDict[str, float] = OrderedDict()
-        self._under_way: dict[str, asyncio.Task[Mapping[str, Route]]] = {}
+        self._under_way: dict[str, asyncio.Task[Mapping[str, InboundRoute]]] = {}
 
-    async def find(self, address: str) -> Route | None:
+    async def find(self, address: str) -> InboundRoute | None:
         """The route of a mailbox (normalised); raises Unavailable when nobody can be asked."""
         local, _, domain = suppression_key(address).rpartition("@")
         routes = await self._at(domain)
@@ -61,7 +61,7 @@ class RouteBook:
                 return found
         return next(iter(routes.values())) if local == "postmaster" else None
 
-    async def _at(self, domain: str) -> Mapping[str, Route]:
+    async def _at(self, domain: str) -> Mapping[str, InboundRoute]:
         now = time.monotonic()
         known = self._known.get(domain)
         if known is not None and known[1] > now:
@@ -74,15 +74,15 @@ class RouteBook:
             task.add_done_callback(lambda done: self._told(domain, done))
         return await asyncio.shield(task)
 
-    async def _ask(self, domain: str) -> Mapping[str, Route]:
+    async def _ask(self, domain: str) -> Mapping[str, InboundRoute]:
         try:
             async with self._database.reading() as connection:
                 rows = await store.inbound_routes.list_routes_at(connection, domain)
         except _AWAY as error:
             raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
-        return {row.local: Route(row.id, row.account_id) for row in rows}
+        return {row.local: InboundRoute(row.id, row.account_id) for row in rows}
 
-    def _told(self, domain: str, done: asyncio.Task[Mapping[str, Route]]) -> None:
+    def _told(self, domain: str, done: asyncio.Task[Mapping[str, InboundRoute]]) -> None:
         self._under_way.pop(domain, None)
         if done.cancelled() or done.exception() is not None:
             return

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app import log, store
-from app.accounts.inbound_routes import Route, RouteBook
+from app.accounts.inbound_routes import InboundRoute, InboundRouteBook
 from app.config import Settings
 from app.feedback.reports import ReturnAddress, ReturnPaths, Taken
 from app.jobs import Wakes
 from app.keyring import Keyring
-from app.mail.inbound_trace import Hop, has_message_id, trace
+from app.mail.inbound_trace import Origin, has_message_id, trace
 from app.store.db import Database
 
 # Hosts try for up to five days (RFC 5321 §4.5.4.1).
@@ -28,14 +28,14 @@ _DIGEST_OCTETS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class RoutedAddress:
+class InboundAddress:
     """An address at which an account receives."""
 
-    route: Route
+    route: InboundRoute
     address: str
 
 
-Destination = ReturnAddress | RoutedAddress
+Destination = ReturnAddress | InboundAddress
 
 
 class Arrivals:
@@ -44,7 +44,7 @@ class Arrivals:
     def __init__(self, database: Database, wakes: Wakes, keyring: Keyring, settings: Settings) -> None:
         self._database = database
         self._returns = ReturnPaths(database, wakes, keyring, settings.return_path_domain)
-        self._routes = RouteBook(database)
+        self._routes = InboundRouteBook(database)
         self._host = settings.helo_name
         self._kept_days = settings.content_retention_days
 
@@ -53,9 +53,9 @@ class Arrivals:
         if (returned := self._returns.find(address)) is not None:
             return returned
         route = await self._routes.find(address)
-        return RoutedAddress(route, address) if route is not None else None
+        return InboundAddress(route, address) if route is not None else None
 
-    async def take(self, destination: Destination, hop: Hop, raw: bytes) -> Taken:
+    async def take(self, destination: Destination, origin: Origin, raw: bytes) -> Taken:
         """Take a mail; committed when it returns. Raises what the database raises when it is away."""
         if isinstance(destination, ReturnAddress):
             return await self._returns.take(destination, raw)
@@ -64,15 +64,15 @@ class Arrivals:
             account_id=destination.route.account_id,
             id=store.ids.new_message_id(),
             route_id=destination.route.id,
-            envelope_from=hop.sender,
+            envelope_from=origin.sender,
             envelope_to=destination.address,
-            client_ip=hop.client_ip,
-            helo=hop.helo,
+            client_ip=origin.client_ip,
+            helo=origin.helo,
             digest=_digest(destination.address, raw) if has_message_id(raw) else None,
             purge_on=(now + timedelta(days=self._kept_days)).date(),
             raw=b"",
         )
-        row.raw = trace(hop, self._host, row.id.hex, destination.address, now) + raw
+        row.raw = trace(origin, self._host, row.id.hex, destination.address, now) + raw
         async with self._database.hot() as connection, connection.transaction():
             is_new = await store.inbound.insert_inbound(connection, row, store.ids.floor_of(now - _KNOWN_FOR))
         log.inbound_taken(row.account_id, len(raw), is_new=is_new)

@@ -16,7 +16,7 @@ from app.feedback.spf import check_host
 from app.mail import dmarc
 from app.mail.address import domain_of, normalise_domain
 from app.mail.dkim_verify import find_signatures, read_tags, verify_signature
-from app.mail.inbound_trace import Hop, head_of
+from app.mail.inbound_trace import Origin, head_of
 from app.mail.spf import Result
 from app.resolver import Found, Lack, Missing, Resolver
 
@@ -57,23 +57,23 @@ class Verdicts:
         }
 
 
-async def authenticate(resolver: Resolver, hop: Hop, authors: Sequence[str], raw: bytes, seconds: float = SECONDS) -> Verdicts:
+async def authenticate(resolver: Resolver, origin: Origin, authors: Sequence[str], raw: bytes, seconds: float = SECONDS) -> Verdicts:
     """What the three say of a mail. `authors` are the mailboxes of From."""
     verdicts = Verdicts()
-    verdicts.spf_domain = (domain_of(hop.sender) if hop.sender else hop.helo).lower().rstrip(".")
+    verdicts.spf_domain = (domain_of(origin.sender) if origin.sender else origin.helo).lower().rstrip(".")
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.gather(_judge_spf(resolver, hop, verdicts), _judge_dkim(resolver, raw, verdicts))
+            await asyncio.gather(_judge_spf(resolver, origin, verdicts), _judge_dkim(resolver, raw, verdicts))
             await _judge_dmarc(resolver, authors, verdicts)
     except TimeoutError:
         pass  # what is not known stands as temperror
     return verdicts
 
 
-async def _judge_spf(resolver: Resolver, hop: Hop, verdicts: Verdicts) -> None:
+async def _judge_spf(resolver: Resolver, origin: Origin, verdicts: Verdicts) -> None:
     # RFC 7208 §2.4: mail without a sender is from the postmaster of the host's own name.
-    sender = hop.sender or f"postmaster@{hop.helo}"
-    verdicts.spf = await check_host(resolver, hop.client_ip, verdicts.spf_domain, sender, hop.helo)
+    sender = origin.sender or f"postmaster@{origin.helo}"
+    verdicts.spf = await check_host(resolver, origin.client_ip, verdicts.spf_domain, sender, origin.helo)
 
 
 async def _judge_dkim(resolver: Resolver, raw: bytes, verdicts: Verdicts) -> None:
@@ -84,9 +84,7 @@ async def _judge_dkim(resolver: Resolver, raw: bytes, verdicts: Verdicts) -> Non
     keys = {name: answer.records[0] for name, answer in zip(names, answers, strict=True) if isinstance(answer, Found)}
     away = {name for name, answer in zip(names, answers, strict=True) if isinstance(answer, Missing) and answer.lack is Lack.FAILED}
     for number, value in enumerate(fields):
-        seen = await asyncio.to_thread(
-            verify_signature, raw, number, value, lambda selector, domain: keys.get((selector, domain.lower()))
-        )
+        seen = await asyncio.to_thread(verify_signature, raw, number, value, lambda selector, domain: keys.get((selector, domain.lower())))
         name = (seen.selector, seen.domain.lower())
         result = Result.PASS if seen.passed else Result.TEMPERROR if name in away else Result.FAIL
         verdicts.signatures.append(SignatureVerdict(result, seen.domain.lower(), seen.selector, seen.reason))

@@ -22,7 +22,7 @@ from app.feedback.authentication import Verdicts, authenticate
 from app.jobs import Wakes
 from app.mail.address import Address, suppression_key
 from app.mail.inbound import Inbound, read_inbound
-from app.mail.inbound_trace import Hop
+from app.mail.inbound_trace import Origin
 from app.resolver import Resolver
 from app.store.db import Database, HotConnection
 from app.store.ids import public_id
@@ -82,8 +82,8 @@ async def read_waiting(database: Database, resolver: Resolver, wakes: Wakes, wai
         mail, verdicts = None, Verdicts()
     else:
         mail = await asyncio.to_thread(read_inbound, waiting.raw)
-        hop = Hop(waiting.envelope_from, waiting.client_ip, waiting.helo)
-        verdicts = await authenticate(resolver, hop, [one.mailbox for one in mail.authors], waiting.raw)
+        origin = Origin(waiting.envelope_from, waiting.client_ip, waiting.helo)
+        verdicts = await authenticate(resolver, origin, [one.mailbox for one in mail.authors], waiting.raw)
     async with database.hot() as connection, connection.transaction():
         if not await store.inbound.end_waiting(connection, waiting):
             return

@@ -18,7 +18,7 @@ _NOT_IN_A_WORD = re.compile(r"[^!-~]|[()<>\\]")
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class Origin:
     """From where a mail came in. `sender` is MAIL FROM, empty for the null sender; `helo` is the client's own word."""
 
     sender: str
@@ -36,13 +36,13 @@ def has_message_id(raw: bytes) -> bool:
     return _MESSAGE_ID.search(head_of(raw)) is not None
 
 
-def trace(hop: Hop, by: str, token: str, recipient: str, at: datetime) -> bytes:
+def trace(origin: Origin, by: str, token: str, recipient: str, at: datetime) -> bytes:
     """The fields that the last host writes above a mail."""
-    helo = _NOT_IN_A_WORD.sub("", hop.helo) or "unknown"
-    address = f"IPv6:{hop.client_ip}" if ":" in hop.client_ip else hop.client_ip
-    protocol = "ESMTPS" if hop.encrypted else "ESMTP"
+    helo = _NOT_IN_A_WORD.sub("", origin.helo) or "unknown"
+    address = f"IPv6:{origin.client_ip}" if ":" in origin.client_ip else origin.client_ip
+    protocol = "ESMTPS" if origin.encrypted else "ESMTP"
     return (
-        f"Return-Path: <{hop.sender}>\r\n"
+        f"Return-Path: <{origin.sender}>\r\n"
         f"Received: from {helo} ([{address}])\r\n\tby {by} with {protocol} id {token}\r\n"
         f"\tfor <{recipient}>; {format_datetime(at)}\r\n"
     ).encode("utf-8", "replace")

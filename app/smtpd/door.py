@@ -10,7 +10,7 @@ from app.feedback.arrivals import Destination
 from app.feedback.reports import Taken
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
-from app.mail.inbound_trace import Hop
+from app.mail.inbound_trace import Origin
 from app.smtpd.crowd import Crowd
 from app.smtpd.login import Logins, Rates
 
@@ -60,5 +60,5 @@ class ReturnDoor(Door):
     """For hosts that bring mail: `find` says what an address of ours is for; `take` takes a mail. Reports are shorter than mail."""
 
     find: Callable[[str], Awaitable[Destination | None]]
-    take: Callable[[Destination, Hop, bytes], Awaitable[Taken]]
+    take: Callable[[Destination, Origin, bytes], Awaitable[Taken]]
     most_report_bytes: int

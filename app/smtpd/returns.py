@@ -19,9 +19,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app import log
 from app.errors import RelayError
-from app.feedback.arrivals import Destination, RoutedAddress
+from app.feedback.arrivals import Destination, InboundAddress
 from app.feedback.reports import Taken
-from app.mail.inbound_trace import MOST_RECEIVED, Hop, goes_in_circles
+from app.mail.inbound_trace import MOST_RECEIVED, Origin, goes_in_circles
 from app.smtpd.connection import Connection
 from app.smtpd.content import Incoming, read_to_end, unstuffed
 from app.smtpd.door import ReturnDoor
@@ -43,7 +43,7 @@ class _Transaction:
 
     @property
     def is_inbound(self) -> bool:
-        return any(isinstance(one, RoutedAddress) for one in self.recipients)
+        return any(isinstance(one, InboundAddress) for one in self.recipients)
 
 
 class Return(Connection):
@@ -85,7 +85,7 @@ class Return(Connection):
         found = await self._find(recipient.address)
         if found is None:
             raise Refusal("550 5.1.1 There is no such address here")
-        most = _MOST_RECIPIENTS if isinstance(found, RoutedAddress) else _MOST_RETURN_PATHS
+        most = _MOST_RECIPIENTS if isinstance(found, InboundAddress) else _MOST_RETURN_PATHS
         if len(transaction.recipients) >= most:
             raise Refusal("452 4.5.3 Too many recipients at once: send to the others afterwards")
         if not transaction.recipients:
@@ -119,10 +119,10 @@ class Return(Connection):
             raw = unstuffed(coming.whole())
             if goes_in_circles(raw):
                 raise Refusal(f"554 5.4.6 The mail goes in circles: it has passed more than {MOST_RECEIVED} hosts")
-            hop = Hop(transaction.sender, self.address, self.helo, self.is_private)
+            origin = Origin(transaction.sender, self.address, self.helo, self.is_private)
             self.is_committing = True
             # What is recorded of one recipient is known when it comes again for another.
-            fates = [await asyncio.shield(asyncio.ensure_future(self.door.take(each, hop, raw))) for each in transaction.recipients]
+            fates = [await asyncio.shield(asyncio.ensure_future(self.door.take(each, origin, raw))) for each in transaction.recipients]
         except Refusal as refusal:
             return refusal.reply
         except _AWAY as error:

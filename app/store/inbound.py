@@ -166,8 +166,9 @@ async def take_waiting(connection: HotConnection, seconds: float) -> Waiting | N
         await connection.execute("DELETE FROM inbound_waiting WHERE message_id = $1", taken[1])
         return None
     account_id, message_id, purge_on, takes = taken
-    *envelope, packed = row
-    return Waiting(account_id, message_id, purge_on, takes, *envelope, raw=unpack_body(packed) if packed is not None else None)
+    sender, recipient, client_ip, helo, size_bytes, packed = row
+    raw = unpack_body(packed) if packed is not None else None
+    return Waiting(account_id, message_id, purge_on, takes, sender, recipient, client_ip, helo, size_bytes, raw)
 
 
 async def end_waiting(connection: HotConnection, waiting: Waiting) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from app import store
 from app.accounts.domains import add_domain, remove_domain
-from app.accounts.inbound_routes import RouteBook
+from app.accounts.inbound_routes import InboundRouteBook
 from app.api.inbound_messages import InboundPage, ReadInboundMessage
 from app.api.inbound_routes import InboundRoute, InboundRouteList
 from app.feedback.erasure import erase
@@ -20,8 +20,9 @@ from app.store.inbound import NewInbound, Waiting
 from tests.doubles.dns import DnsServer
 
 MAIL = (
-    b"From: Ada <ada@x.test>\r\nSubject: A cup\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nIt is"
-    b" broken.\r\n--b\r\nContent-Type: text/html\r\nContent-Disposition: attachment; filename=\"a\\\"b \xe2\x82\xac.html\"\r\n\r\n<script>\r\n--b--\r\n"
+    b"From: Ada <ada@x.test>\r\nSubject: A cup\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\n\r\nIt is broken.\r\n"
+    b'--b\r\nContent-Type: text/html\r\nContent-Disposition: attachment; filename="a\\"b \xe2\x82\xac.html"\r\n\r\n<script>\r\n--b--\r\n'
 )
 
 
@@ -95,12 +96,12 @@ async def test_what_is_no_address_of_the_account(shop: Any, rival: Any, address:
 
 async def test_the_nearest_domain_decides_and_a_domain_that_goes_takes_its_routes(house: Any, shop: Any, rival: Any) -> None:
     assert (await create(shop, "*@near.shop.example.test")).status_code == 201
-    book = RouteBook(house.database)
+    book = InboundRouteBook(house.database)
     found = await book.find("x@near.shop.example.test")
     assert found is not None and found.account_id == shop.account_id
     async with house.database.transaction() as connection:
         await add_domain(connection, house.keyring, rival.account_id, "near.shop.example.test")
-    assert await RouteBook(house.database).find("x@near.shop.example.test") is None
+    assert await InboundRouteBook(house.database).find("x@near.shop.example.test") is None
     assert (await create(shop, "y@near.shop.example.test")).status_code == 403
     assert (await create(rival, "y@near.shop.example.test")).status_code == 201
     async with house.database.transaction() as connection:
@@ -111,7 +112,7 @@ async def test_the_nearest_domain_decides_and_a_domain_that_goes_takes_its_route
 async def test_which_route_a_mailbox_goes_by(house: Any, shop: Any) -> None:
     ids = {name: (await create(shop, f"{name}@pick.shop.example.test")).json()["id"] for name in ("support", "support+vip", "*")}
     only = (await create(shop, "support@only.shop.example.test")).json()["id"]
-    book = RouteBook(house.database)
+    book = InboundRouteBook(house.database)
     for mailbox, route_id in (
         ("SUPPORT@pick.shop.example.test", ids["support"]),
         ("support+1001@pick.shop.example.test", ids["support"]),
@@ -144,7 +145,8 @@ async def test_mail_is_listed_shown_and_downloaded_by_its_account_alone(house: A
     assert (raw.content, raw.headers["x-content-type-options"]) == (MAIL, "nosniff")
     for path in ("", "/raw", "/attachments/1"):
         assert (await rival.client.get(f"/v1/inbound-messages/{first}{path}")).status_code == 404
-    for path in (f"/{first}/attachments/2", f"/{first}/attachments/0", f"/{first}/attachments/x", "/inb_x", f"/{first.replace('inb', 'msg')}"):
+    nowhere = (f"/{first}/attachments/2", f"/{first}/attachments/0", f"/{first}/attachments/x", "/inb_x", f"/{first.replace('inb', 'msg')}")
+    for path in nowhere:
         assert (await shop.client.get(f"/v1/inbound-messages{path}")).status_code == 404
     assert first not in (await rival.client.get(f"/v1/inbound-messages?after={page.next}")).text
     assert (await shop.client.get("/v1/inbound-messages?after=x")).status_code == 422

@@ -32,16 +32,20 @@ def an_answer(to_id: str, *, author: str = "Ada <ada@x.test>", fields: str = "",
     """The octets of an answer with a file, as a mail program writes it."""
     file = base64.b64encode(PDF).decode()
     return (
-        f"From: {author}\nTo: Shop <{ADDRESS}>\nSubject: Re: Your =?utf-8?q?order_=E2=82=AC?=\nMessage-ID: {message_id}\n"
-        f"Date: Mon, 5 Jan 2026 10:00:00 +0100\nIn-Reply-To: {to_id}\nReferences: {to_id}\n{fields}MIME-Version: 1.0\n"
-        'Content-Type: multipart/mixed; boundary="m"\n\n'
-        '--m\nContent-Type: multipart/alternative; boundary="a"\n\n'
-        "--a\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"
-        "The cup is broken, schöne Grüße.\n\nOn Mon, 5 Jan 2026 at 09:00, Shop <orders@shop.example.test> wrote:\n> Thank you.\n\n"
-        "--a\nContent-Type: text/html; charset=utf-8\n\n<p>The cup is broken</p><div class=\"gmail_quote\">Thank you.</div>\n--a--\n"
-        "--m\nContent-Type: application/pdf; name=cup.pdf\nContent-Transfer-Encoding: base64\n"
-        f'Content-Disposition: attachment; filename="cup.pdf"\n\n{file}\n--m--\n'
-    ).replace("\n", "\r\n").encode()
+        (
+            f"From: {author}\nTo: Shop <{ADDRESS}>\nSubject: Re: Your =?utf-8?q?order_=E2=82=AC?=\nMessage-ID: {message_id}\n"
+            f"Date: Mon, 5 Jan 2026 10:00:00 +0100\nIn-Reply-To: {to_id}\nReferences: {to_id}\n{fields}MIME-Version: 1.0\n"
+            'Content-Type: multipart/mixed; boundary="m"\n\n'
+            '--m\nContent-Type: multipart/alternative; boundary="a"\n\n'
+            "--a\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n"
+            "The cup is broken, schöne Grüße.\n\nOn Mon, 5 Jan 2026 at 09:00, Shop <orders@shop.example.test> wrote:\n> Thank you.\n\n"
+            '--a\nContent-Type: text/html; charset=utf-8\n\n<p>The cup is broken</p><div class="gmail_quote">Thank you.</div>\n--a--\n'
+            "--m\nContent-Type: application/pdf; name=cup.pdf\nContent-Transfer-Encoding: base64\n"
+            f'Content-Disposition: attachment; filename="cup.pdf"\n\n{file}\n--m--\n'
+        )
+        .replace("\n", "\r\n")
+        .encode()
+    )
 
 
 async def sent(house: House, **fields: Any) -> tuple[str, str, str]:

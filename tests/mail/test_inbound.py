@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from app.mail.inbound import MOST_ATTACHMENTS, Inbound, read_attachment, read_inbound
-from app.mail.inbound_trace import MOST_RECEIVED, Hop, goes_in_circles, has_message_id, trace
+from app.mail.inbound_trace import MOST_RECEIVED, Origin, goes_in_circles, has_message_id, trace
 from app.store.ids import new_id, time_of
 
 HEAD = "From: Ada <ada@x.test>\nTo: support@shop.example\nSubject: Hello\n"
@@ -80,7 +80,7 @@ def test_charsets_and_encodings(charset: str, encoding: str, octets: bytes) -> N
     [
         ('attachment; filename="invoice.pdf"', "invoice.pdf"),
         ("attachment; filename*=utf-8''Rechnung%20%E2%82%AC.pdf", "Rechnung €.pdf"),
-        ("attachment; filename*0=\"in\"; filename*1=\"voice.pdf\"", "invoice.pdf"),
+        ('attachment; filename*0="in"; filename*1="voice.pdf"', "invoice.pdf"),
         ('attachment; filename="=?utf-8?q?Rechnung_=E2=82=AC.pdf?="', "Rechnung €.pdf"),
         ('attachment; filename="../../etc/passwd"', "passwd"),
         ('attachment; filename="C:\\\\Windows\\\\a.exe"', "a.exe"),
@@ -99,8 +99,12 @@ def test_the_names_of_files(disposition: str, name: str) -> None:
 
 def test_an_inline_image_and_a_forwarded_mail() -> None:
     image = "Content-Type: image/png\nContent-ID: <logo@x>\nContent-Disposition: inline\nContent-Transfer-Encoding: base64\n\naGk="
-    mail = multipart("related", "Content-Type: text/html\n\n<img src=cid:logo@x>", image, "Content-Type: message/rfc822\n\nSubject: in\n\nold")
-    assert [(one.content_id, one.name, one.size_bytes) for one in mail.attachments] == [("logo@x", "attachment-1", 2), ("", "attachment-2.eml", 18)]
+    forwarded = "Content-Type: message/rfc822\n\nSubject: in\n\nold"
+    mail = multipart("related", "Content-Type: text/html\n\n<img src=cid:logo@x>", image, forwarded)
+    assert [(one.content_id, one.name, one.size_bytes) for one in mail.attachments] == [
+        ("logo@x", "attachment-1", 2),
+        ("", "attachment-2.eml", 18),
+    ]
 
 
 def test_a_mail_that_is_one_file() -> None:
@@ -110,7 +114,13 @@ def test_a_mail_that_is_one_file() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    ["Auto-Submitted: auto-replied\n", "X-Autoreply: yes\n", "Precedence: bulk\n", "Return-Path: <>\n", "Auto-Submitted: auto-generated (x)\n"],
+    [
+        "Auto-Submitted: auto-replied\n",
+        "Auto-Submitted: auto-generated (x)\n",
+        "X-Autoreply: yes\n",
+        "Precedence: bulk\n",
+        "Return-Path: <>\n",
+    ],
 )
 def test_what_programs_write(fields: str) -> None:
     assert read(f"{fields}{HEAD}\nx\n").automatic
@@ -130,7 +140,8 @@ def test_what_programs_write(fields: str) -> None:
         b"References: " + b"<" * 100_000 + b"\r\n\r\n",
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 20_000,
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 5000,
-        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\nContent-Disposition: attachment; filename*9*=x''%\r\n\r\nx\r\n" * 900,
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + b"--b\r\nContent-Disposition: attachment; filename*9*=x''%\r\n\r\nx\r\n" * 900,
         b"Content-Disposition: attachment; filename*=nocharset''%ff%fe; filename*0*=utf-7'x'+2AA-\r\nContent-Type: a/b\r\n\r\nx",
         b"Content-Type: text/html\r\n\r\n" + b"<div class='" * 50_000,
         b"Content-Type: text/html\r\n\r\n" + b"<" * 500_000,
@@ -152,8 +163,8 @@ def test_what_is_meant_to_hurt_is_read_in_little_time_and_can_be_stored(raw: byt
 
 def test_the_trace() -> None:
     at = time_of(new_id(1767607200.0))
-    hop = Hop("ada@x.test", "2001:db8::1", "mx.(evil)\r\n x", encrypted=True)
-    assert trace(hop, "relay.example", "abc", "support@shop.example", at) == (
+    origin = Origin("ada@x.test", "2001:db8::1", "mx.(evil)\r\n x", encrypted=True)
+    assert trace(origin, "relay.example", "abc", "support@shop.example", at) == (
         b"Return-Path: <ada@x.test>\r\nReceived: from mx.evilx ([IPv6:2001:db8::1])\r\n\tby relay.example with ESMTPS id abc\r\n"
         b"\tfor <support@shop.example>; Mon, 05 Jan 2026 10:00:00 +0000\r\n"
     )

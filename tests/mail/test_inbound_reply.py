@@ -30,7 +30,7 @@ WORDS = "Yes, please.\n\nThe blue one."
         "-----Original Message-----\nFrom: Shop <orders@shop.example>\nSent: Monday\n\nThank you",
         "-----Messaggio originale-----\nDa: Negozio",
         "-------- Ursprüngliche Nachricht --------\nVon: Laden",
-        "________________________________\nFrom: Shop <orders@shop.example>\nSent: Monday, 5 January 2026\nTo: Ada\nSubject: Order\n\nThanks",
+        "________________\nFrom: Shop <orders@shop.example>\nSent: Monday, 5 January 2026\nTo: Ada\nSubject: Order\n\nThanks",
         "From: Shop <orders@shop.example>\nDate: Monday, 5 January 2026 at 10:11\nTo: Ada <ada@x.test>\nSubject: Order\n\nThanks",
         "*Von:* Laden <orders@shop.example>\n*Gesendet:* Montag\n*An:* Ada\n*Betreff:* Bestellung\n\nDanke",
         "Da: Negozio <orders@shop.example>\nInviato: lunedì\nA: Ada\nOggetto: Ordine\n\nGrazie",

@@ -18,7 +18,9 @@ def test_which_texts_are_records() -> None:
 
 
 def test_a_record() -> None:
-    record = read_record("v=spf1 a/24 mx:mail.x.test//64 ?include:_spf.%{d} ip4:192.0.2.0/24 ip6:2001:db8::/32 ~exists:%{i}.x.test redirect=_r.x.test x-y=z")
+    record = read_record(
+        "v=spf1 a/24 mx:mail.x.test//64 ?include:_spf.%{d} ip4:192.0.2.0/24 ip6:2001:db8::/32 ~exists:%{i}.x.test redirect=_r.x.test x-y=z"
+    )
     shown = [(term.result, term.name, term.domain, term.cidr4, term.cidr6, str(term.network or "")) for term in record.terms]
     assert shown == [
         (Result.PASS, "a", "", 24, 128, ""),
