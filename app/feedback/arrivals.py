@@ -19,6 +19,7 @@ from app.config import Settings
 from app.feedback.reports import ReturnAddress, ReturnPaths, Taken
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.mail.address import suppression_key
 from app.mail.inbound_trace import Origin, has_message_id, trace
 from app.store.db import Database
 
@@ -29,7 +30,7 @@ _DIGEST_OCTETS = 16
 
 @dataclass(frozen=True, slots=True)
 class InboundAddress:
-    """An address at which an account receives."""
+    """An address at which an account receives, in lower case."""
 
     route: InboundRoute
     address: str
@@ -53,7 +54,7 @@ class Arrivals:
         if (returned := self._returns.find(address)) is not None:
             return returned
         route = await self._routes.find(address)
-        return InboundAddress(route, address) if route is not None else None
+        return InboundAddress(route, suppression_key(address)) if route is not None else None
 
     async def take(self, destination: Destination, origin: Origin, raw: bytes) -> Taken:
         """Take a mail; committed when it returns. Raises what the database raises when it is away."""
@@ -80,4 +81,4 @@ class Arrivals:
 
 
 def _digest(address: str, raw: bytes) -> bytes:
-    return hashlib.blake2b(address.lower().encode() + b"\0" + raw, digest_size=_DIGEST_OCTETS, person=b"inbound").digest()
+    return hashlib.blake2b(address.encode() + b"\0" + raw, digest_size=_DIGEST_OCTETS, person=b"inbound").digest()

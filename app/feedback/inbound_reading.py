@@ -30,9 +30,10 @@ from app.store.inbound import Waiting, WasRead
 
 TAKEN_SECONDS = 120.0
 MOST_TAKES = 3
-# Of each text, in an event: it is kept as long as history is, and posted.
-LONGEST_TOLD = 8000
-_MOST_TOLD = 50
+# Of each text, in an event: it is kept as long as history is, read by the thousand, and posted.
+LONGEST_TOLD = 5000
+_MOST_TOLD = 20
+_LONGEST_NAME_TOLD = 100
 _AT_ONCE = 8
 _ID_DIGITS = 32
 
@@ -186,4 +187,4 @@ def sent_object(sent: Sent) -> dict[str, str | None] | None:
 
 
 def _person(one: Address) -> dict[str, str]:
-    return {"email": one.mailbox, "name": one.name}
+    return {"email": one.mailbox, "name": one.name[:_LONGEST_NAME_TOLD]}

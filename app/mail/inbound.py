@@ -10,7 +10,6 @@ from __future__ import annotations
 import email
 import email.message
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +19,6 @@ from app.mail.compose import Part
 from app.mail.inbound_reply import strip_quotes, strip_reply
 from app.mail.letter import Fields, decode_transfer, head_text, lines_of, read_fields, text_of
 from app.mail.parts import PartMap, read_parts
-from app.mail.report_words import AUTOREPLY
 from app.mail.words import decode_text, decode_words, scrub
 
 LONGEST_TEXT: Final = 1024 * 1024
@@ -34,6 +32,7 @@ _LONGEST_FILE_NAME: Final = 255
 
 _ID = re.compile(r"<([!-;=?-~]{1,500})>")
 _NO_FILE_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]|.*[/\\]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
 _MARKS: Final = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response")
 _BULK: Final = ("bulk", "junk", "list", "auto_reply", "auto-reply")
 
@@ -78,15 +77,13 @@ def read_inbound(raw: bytes) -> Inbound:
     structure = read_parts(raw)
     head = read_fields(head_text(raw, structure.body_start))
     texts, pages, attachments = _sort_parts(raw, structure)
-    # Some charsets (UTF-7) can spell what is no text: neither JSON nor a database takes it.
-    text, html = scrub("\n".join(texts)), scrub("\n".join(pages))
-    subject = _line(head, "subject")
+    text, html = _clean("\n".join(texts)), _clean("\n".join(pages))
     return Inbound(
         authors=_authors(head),
         to=_people(head, "to"),
         cc=_people(head, "cc"),
         reply_to=_people(head, "reply-to"),
-        subject=subject,
+        subject=_line(head, "subject"),
         date=_line(head, "date"),
         message_id=next(iter(_ids(head, "message-id")), ""),
         in_reply_to=_ids(head, "in-reply-to"),
@@ -95,9 +92,14 @@ def read_inbound(raw: bytes) -> Inbound:
         html=html,
         reply_text=strip_reply(text or text_of(strip_quotes(html))),
         attachments=tuple(attachments),
-        automatic=is_automatic(head, subject),
+        automatic=is_automatic(head),
         complete=structure.complete and len(attachments) < MOST_ATTACHMENTS,
     )
+
+
+def _clean(text: str) -> str:
+    """Some charsets (UTF-7) can spell what is no text: neither JSON nor a database takes it. Controls are no words either."""
+    return scrub(_CONTROLS.sub("", text))
 
 
 def read_attachment(raw: bytes, attachment: Attachment) -> bytes:
@@ -105,15 +107,14 @@ def read_attachment(raw: bytes, attachment: Attachment) -> bytes:
     return decode_transfer(raw[attachment.start : attachment.end], attachment.encoding)
 
 
-def is_automatic(head: Fields, subject: str) -> bool:
-    """Whether a program wrote it: RFC 3834 §5, and what was usual before."""
+def is_automatic(head: Fields) -> bool:
+    """Whether a program wrote it: RFC 3834 §5, and what was usual before. Not by its subject: an answer has that of what it answers."""
     auto = head.first("auto-submitted").lower()
     return (
         (auto != "" and not auto.startswith("no"))
         or any(name in head for name in _MARKS)
         or head.first("precedence").lower() in _BULK
         or head.first("return-path").replace(" ", "") == "<>"  # RFC 5321 §4.5.5: notices have no sender
-        or AUTOREPLY.search(subject.lower()) is not None
     )
 
 
@@ -156,20 +157,19 @@ def _sort_parts(raw: bytes, structure: PartMap) -> tuple[list[str], list[str], l
 def _attachment(raw: bytes, part: Part, number: int, start: int, end: int) -> Attachment:
     fields = email.message_from_string(decode_text(_head_of(raw, start)))
     content_id = decode_words(str(fields.get("content-id", ""))).strip("<> ")[:_LONGEST_FILE_NAME]
-    size = len(decode_transfer(raw[start:end], part.encoding))
-    name = next(_names(fields), "") or f"attachment-{number}{_SUFFIXES.get(part.content_type, '')}"
-    return Attachment(number, name, scrub(part.content_type)[:255], content_id, size, start, end, part.encoding)
+    encoding = part.encoding if part.encoding in ("base64", "quoted-printable") else ""
+    size = len(decode_transfer(raw[start:end], encoding))
+    name = _file_name(fields) or f"attachment-{number}{_SUFFIXES.get(part.content_type, '')}"
+    return Attachment(number, name, scrub(part.content_type)[:255], content_id, size, start, end, encoding)
 
 
-def _names(fields: email.message.Message) -> Iterator[str]:
+def _file_name(fields: email.message.Message) -> str:
     """The file's name, in every spelling (RFC 2231, RFC 2047), without what could lead out of a directory or turn it round."""
     try:
         said = fields.get_filename("") or ""
     except (ValueError, LookupError, TypeError):  # a parameter that is none
-        return
-    name = " ".join(_NO_FILE_NAME.sub("", decode_words(said)).split()).strip(". ")[-_LONGEST_FILE_NAME:]
-    if name:
-        yield name
+        return ""
+    return " ".join(_NO_FILE_NAME.sub("", decode_words(said)).split()).strip(". ")[-_LONGEST_FILE_NAME:]
 
 
 def _head_of(raw: bytes, start: int) -> bytes:

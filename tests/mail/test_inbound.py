@@ -124,7 +124,8 @@ def test_a_mail_that_is_one_file() -> None:
 )
 def test_what_programs_write(fields: str) -> None:
     assert read(f"{fields}{HEAD}\nx\n").automatic
-    assert not read(f"Auto-Submitted: no\n{HEAD}\nx\n").automatic
+    assert not read(f"Auto-Submitted: no\nPrecedence: first-class\n{HEAD}\nx\n").automatic
+    assert not read("From: a@x.test\nSubject: Re: We have received your order, out of office\n\nx\n").automatic
 
 
 @pytest.mark.parametrize(
