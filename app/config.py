@@ -79,17 +79,19 @@ class Settings(BaseSettings):
     submission_idle_seconds: float = Field(300.0, description="How long a client may be silent (RFC 5321: at least 300).")
     submission_session_seconds: float = Field(3600.0, description="How long a session may last after its log-in.")
 
-    # --- mail that comes back
+    # --- mail that comes back, and mail that comes in
     return_host: str = Field(
-        "127.0.0.1", description="Address the SMTP server for bounces and complaints listens on: the MX of the return paths' domain."
+        "127.0.0.1",
+        description="Address the SMTP server for bounces, complaints and inbound mail listens on: the MX of the return paths' domain.",
     )
     return_ports: Annotated[tuple[int, ...], NoDecode] = Field(
         (), description="Its ports (25 in the Internet), comma-separated; empty: none."
     )
     return_connections: int = Field(500, description="Most connections to it in one SMTP process.", ge=1)
     return_connections_per_address: int = Field(50, description="Most of them from one address (of IPv6, from one /64).", ge=1)
-    return_bytes: int = Field(64 * 1024 * 1024, description="Content of unfinished reports that one SMTP process may hold.")
+    return_bytes: int = Field(128 * 1024 * 1024, description="Content of unfinished mail that one SMTP process may hold there.")
     return_most_bytes: int = Field(5 * 1024 * 1024, description="Longest mail that is taken back.")
+    inbound_most_bytes: int = Field(25 * 1024 * 1024, description="Longest mail that is taken in for an account, by an inbound route.")
 
     # --- delivery reports
     report_gather_seconds: float = Field(

@@ -153,6 +153,16 @@ def report_let_go(message_id: str, recipients: int, cause: str) -> None:
     _log.warning("report_let_go", message_id=message_id, recipients=recipients, cause=cause)
 
 
+def inbound_taken(account_id: int, size_bytes: int, *, is_new: bool) -> None:
+    """A mail came in for an account; `is_new` is False when it had come before."""
+    _log.info("inbound_taken", account_id=account_id, size_bytes=size_bytes, is_new=is_new)
+
+
+def inbound_unreadable(message_id: str, takes: int) -> None:
+    """Reading it was begun so often and never finished: it is handed on as it came."""
+    _log.error("inbound_unreadable", message_id=message_id, takes=takes)
+
+
 def certificate_read(path: str) -> None:
     _log.info("certificate_read", path=path)
 

@@ -1,4 +1,5 @@
-"""The worker process: an arq worker for wakes and crons, and the resident drain beside it, with loops that post, tell senders and erase.
+"""The worker process: an arq worker for wakes and crons, and the resident drain beside it, with the loops that post, tell senders, erase,
+and read what came in.
 
 arq hosts, PostgreSQL decides. arq's worker ends when Valkey goes: it is started again with back-off while the drain goes on polling.
 Crons only wake chores; each chore's last run is kept in PostgreSQL, and one that nobody woke is made up for.
@@ -29,6 +30,7 @@ from app.delivery.lease import Lease
 from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
 from app.feedback.erasure_orders import keep_erasing
+from app.feedback.inbound_reading import keep_reading
 from app.heap import freeze_heap
 from app.intake.submit import Intake
 from app.jobs import Wakes
@@ -166,7 +168,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     tls_context.check_hostname = False
     tls_context.verify_mode = ssl.CERT_NONE
     renderer = Renderer(settings.render_processes, keen=True)
-    router = Router(Resolver(settings.dns_servers), settings)
+    resolver = Resolver(settings.dns_servers)
+    router = Router(resolver, settings)
     templates = TemplateBook(database, renderer)
     intake = Intake(database, domains, StreamBook(database), templates, settings, wakes)
     intake.start()
@@ -189,6 +192,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         asyncio.create_task(_watch_chores(database, settings), name="chores"),
         asyncio.create_task(keep_erasing(database, settings.poll_seconds * _POLLS_PER_LOOK), name="erasing"),
         asyncio.create_task(Telling(database, intake, settings).run(settings.poll_seconds * _POLLS_PER_LOOK), name="telling"),
+        asyncio.create_task(keep_reading(database, resolver, wakes, settings.poll_seconds), name="inbound"),
     ]
     freeze_heap()
     stopping = asyncio.create_task(stop.wait())

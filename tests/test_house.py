@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.cli import accounts, doctor, erase, held
+from app.cli import accounts, doctor, erase, held, inbound_routes, smtp_credentials
 from app.cli.__main__ import app as commands
 from app.cli.banner import Running, banner
 from app.cli.ports import Ports
@@ -42,7 +42,7 @@ WRITTEN_ELSEWHERE = {"docs/bench.md", "docs/chaos.md"}
 _ROOMS = "|".join(sorted({path.stem if path.is_file() else path.name for path in APP.iterdir()} - {"__init__", "__pycache__"}))
 _CODE_NAME = re.compile(rf"`((?:{_ROOMS})(?:\.\w+)*)`")
 _RFC = re.compile(r"\bRFC (\d{3,5})\b")
-_COMMAND = re.compile(r"\./staffetta ([a-z]+)(?: ([a-z]+))?((?: --[a-z0-9-]+(?: [A-Z]\w*)?)*)")
+_COMMAND = re.compile(r"\./staffetta ([a-z][a-z\-]*)(?: ([a-z][a-z\-]*))?((?: --[a-z0-9-]+(?: [A-Z]\w*)?)*)")
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -157,7 +157,7 @@ async def test_statements_of_the_operator_run(database: Database) -> None:
 def parameters_of(group: str, name: str | None) -> set[str] | None:
     """The options of a command; None when there is no such command."""
     command: Any = typer.main.get_command(commands).commands.get(group)  # type: ignore[attr-defined]
-    for operator_commands in (accounts, doctor, erase, held):
+    for operator_commands in (accounts, doctor, erase, held, inbound_routes, smtp_credentials):
         if command is None and hasattr(made := typer.main.get_command(operator_commands.app), "commands"):
             command = made.commands.get(group)
         elif command is None and made.name == group:

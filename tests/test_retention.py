@@ -102,3 +102,24 @@ async def test_chores_run_once_in_their_time(database: Database, settings: Setti
         assert await connection.fetchval("SELECT count(*) FROM chores WHERE last_run_at > now() - interval '1 minute'") == len(
             worker.CHORES
         )
+
+
+async def test_mail_that_came_in_goes_as_other_mail_does(database: Database, settings: Settings) -> None:
+    """Its content by its day, the rest with history."""
+    for days_ago in (0, 40, HISTORY_DAYS + 8):
+        at = NOW - timedelta(days=days_ago)
+        async with database.transaction() as connection:
+            await store.partitions.make_partitions(connection, at.date(), content_days_ahead=CONTENT_DAYS + 7)
+        purge_on = (at + timedelta(days=CONTENT_DAYS)).date()
+        inbound_id = store.ids.new_message_id(at.timestamp())
+        row = store.inbound.NewInbound(1, inbound_id, UUID(int=7), "ada@x.test", "shop@y.test", "192.0.2.1", "mx", None, purge_on, b"x")
+        async with database.hot() as connection, connection.transaction():
+            assert await store.inbound.insert_inbound(connection, row, inbound_id)
+    await worker.run_due_chores(database, settings)
+    async with database.hot() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM inbound_messages") == 2
+        assert await connection.fetchval("SELECT count(*) FROM inbound_content") == 1
+        # One whose rows are gone before anybody read it waits for nothing.
+        taken = [await store.inbound.take_waiting(connection, 60) for _ in range(3)]
+        assert [one is not None and one.raw is not None for one in taken].count(True) == 1
+        assert await connection.fetchval("SELECT count(*) FROM inbound_waiting") == 2

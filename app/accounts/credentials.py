@@ -45,6 +45,8 @@ SCOPES = {
     "erasures:write": "have persons erased, and see how far that is",
     "webhooks:read": "read webhook endpoints",
     "webhooks:write": "create, change and delete webhook endpoints",
+    "inbound:read": "read mail that came in, and inbound routes",
+    "inbound:write": "make and delete inbound routes",
     "templates:read": "read and preview templates",
     "templates:write": "create, change, publish and archive templates",
     "keys:read": "list API keys and SMTP credentials",

@@ -147,12 +147,13 @@ async def add_domain(
 
 
 async def remove_domain(connection: AsyncConnection, account_id: int, name: str, *, even_with_mail: bool = False) -> None:
-    """Take a domain and its keys away. Conflict while its mail waits, because that could no longer be signed."""
+    """Take a domain, its keys and its inbound routes away. Conflict while its mail waits, because that could no longer be signed."""
     row = await store.domains.find_domain(connection, account_id, name)
     if row is None:
         raise NotFound("There is no such domain.")
     if not even_with_mail and await store.domains.has_waiting_mail(connection, account_id, row.id):
         raise Conflict(f"Mail from {name} still waits to be delivered.")
+    await store.inbound_routes.delete_routes_below(connection, account_id, name)
     await store.domains.delete_domain(connection, row.id)
 
 

@@ -50,6 +50,7 @@ class ErasedRows(BaseModel):
     messages: Annotated[int, Field(description="Of which subject, metadata and tags were emptied.")]
     contents: int
     contents_kept: Annotated[int, Field(description="Others of the message wait for it: it stays until its day.")]
+    inbound: Annotated[int, Field(description="Mails that came in from the address.")]
     reactivations: int
     webhook_answers: int
     suppressions_kept: Annotated[int, Field(description="They stay, so that the address is not written to again.")]

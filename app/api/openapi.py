@@ -52,6 +52,7 @@ _TAGS = [
     {"name": "domains", "description": "The domains the account may send from."},
     {"name": "keys", "description": "API keys."},
     {"name": "smtp-credentials", "description": "User names and passwords for sending over SMTP."},
+    {"name": "inbound", "description": "Mail that comes in for the account, and the addresses at which it does."},
     {"name": "health", "description": "For load balancers and supervisors."},
 ]
 _REQUEST_ID = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}

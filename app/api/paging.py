@@ -21,6 +21,7 @@ _MESSAGES = b"m"
 _SUPPRESSIONS = b"s"
 _ATTEMPTS = b"a"
 _TEMPLATES = b"t"
+_INBOUND = b"i"
 # Ids outside of these years were not made here, and reckoning with their times could overflow.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SANE_MS = range(10**12, 10**14)
@@ -81,6 +82,14 @@ def write_template_cursor(last: UUID) -> str:
 
 def read_template_cursor(text: str | None, name: str) -> UUID | None:
     return None if text is None else UUID(bytes=_read(text, _TEMPLATES, 16, name))
+
+
+def write_inbound_cursor(last: UUID) -> str:
+    return _write(_INBOUND + last.bytes)
+
+
+def read_inbound_cursor(text: str | None, name: str) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, _INBOUND, 16, name))
 
 
 def bound_of(at: datetime) -> UUID:

@@ -14,6 +14,8 @@ from app.api import (
     domains,
     erasures,
     events,
+    inbound_messages,
+    inbound_routes,
     keys,
     message_body,
     message_status,
@@ -67,6 +69,7 @@ _BODIES = (
     *webhooks.BODIES,
     *webhook_actions.BODIES,
     *smtp_credentials.BODIES,
+    *inbound_routes.BODIES,
     *templates.BODIES,
 )
 
@@ -91,6 +94,8 @@ def mount(app: FastAPI) -> None:
         domains,
         keys,
         smtp_credentials,
+        inbound_routes,
+        inbound_messages,
     ):
         router = resource.router
         app.include_router(router)

@@ -42,6 +42,7 @@ def _words(done: Erased) -> str:
     lines = [
         f"{told}; {done.cancelled} of them waited and are cancelled.",
         f"{emptied} and {done.webhook_answers} answers of webhook receivers erased.",
+        f"{done.inbound} mails that came in from the address erased.",
     ]
     if done.suppressions_kept:
         lines.append(f"{done.suppressions_kept} suppressions stay, so that the address is not written to again.")

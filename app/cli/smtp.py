@@ -21,7 +21,7 @@ from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
 from app.cli.herd import Herd
 from app.config import Settings
-from app.feedback.reports import ReturnPaths
+from app.feedback.arrivals import Arrivals
 from app.heap import freeze_heap
 from app.intake.submit import Intake
 from app.jobs import Wakes
@@ -78,8 +78,8 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         intake = Intake(database, *books, settings, wakes)
         stack.push_async_callback(intake.close)
         certificate = Certificate(certificate_file(settings), settings.submission_key)
-        returns = ReturnPaths(database, wakes, keyring, settings.return_path_domain)
-        server = SmtpServer(settings, intake.submit_raw, SmtpCredentialBook(database, keyring), certificate, returns)
+        arrivals = Arrivals(database, wakes, keyring, settings)
+        server = SmtpServer(settings, intake.submit_raw, SmtpCredentialBook(database, keyring), certificate, arrivals)
         wakes.start()
         intake.start()
         await server.start(listeners)

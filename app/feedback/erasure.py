@@ -4,7 +4,8 @@
    anew.
 2. In history the address, and whatever else tells of whom it is, is taken out of the rows; rows and sums stay (store.erasure).
 3. Content is deleted, unless others of the same message still wait for it: what they get must not change. It goes with its day.
-4. Suppressions stay, with the address in the clear: they are kept for the person's sake, to obey who does not want mail, and can only be
+4. Mail that came in from the address loses author, subject and content. What others wrote about the person is theirs.
+5. Suppressions stay, with the address in the clear: they are kept for the person's sake, to obey who does not want mail, and can only be
    obeyed by whoever can read them. Why and since when stays, the mail that was the cause does not; nor who lifted what.
 
 Each step is safe to run again; an erasure that was interrupted is finished by the next. Tokens in mail that was sent lead to a recipient
@@ -44,6 +45,7 @@ class Erased:
     messages: int = 0  # their subject, metadata and tags
     contents: int = 0
     contents_kept: int = 0  # others of the message wait for it
+    inbound: int = 0  # mails that came in from the address
     reactivations: int = 0
     webhook_answers: int = 0
     suppressions_kept: int = 0
@@ -83,6 +85,7 @@ async def erase(
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         in_hand = await _erase_some(database, account_id, key, in_hand, done)
     done.in_hand = len(in_hand)
+    await _erase_inbound(database, account_id, key, done)
     await _erase_answers(database, account_id, key, done)
     async with database.hot() as connection, connection.transaction():
         done.suppressions_kept, done.reactivations = await store.erasure.empty_lists(connection, account_id, key)
@@ -107,6 +110,18 @@ async def _erase_some(database: store.db.Database, account_id: int, key: str, re
     done.contents += emptied.contents
     done.contents_kept += emptied.contents_kept
     return sorted(in_hand)
+
+
+async def _erase_inbound(database: store.db.Database, account_id: int, key: str, done: Erased) -> None:
+    end: UUID | None = UUID(int=0)
+    while end is not None:
+        async with database.hot() as connection:
+            end, found = await store.erasure.find_inbound(connection, account_id, key, end, READ_AT_ONCE)
+        for place in range(0, len(found), WRITTEN_AT_ONCE):
+            some = found[place : place + WRITTEN_AT_ONCE]
+            async with database.hot() as connection, connection.transaction():
+                await store.erasure.empty_inbound(connection, account_id, some)
+            done.inbound += len(some)
 
 
 async def _erase_answers(database: store.db.Database, account_id: int, key: str, done: Erased) -> None:

@@ -18,7 +18,8 @@ from starlette.routing import Route
 
 from app.inbox.keep import Kept
 from app.inbox.shelf import number_asked, shelf_of
-from app.inbox.verdict import Signature, Verdict, verdict_of
+from app.inbox.verdict import Verdict, verdict_of
+from app.mail.dkim_verify import Signature
 
 
 async def list_messages(request: Request) -> Response:

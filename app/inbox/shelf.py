@@ -10,7 +10,8 @@ from starlette.requests import Request
 
 from app.inbox.content import Attachment, Content, open_content
 from app.inbox.keep import Keep, Kept
-from app.inbox.verdict import Signature, Verdict, Verifier, verdict_of
+from app.inbox.verdict import Verdict, Verifier, verdict_of
+from app.mail.dkim_verify import Signature
 
 
 class Shelf:

@@ -8,24 +8,17 @@ returns the TXT record that should be published. A verdict is made when it is fi
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
-
-import dkim
-from dkim.util import InvalidTagValueList, parse_tag_value
 
 from app.inbox.headers import split_head
 from app.inbox.keep import Keep, Kept
-from app.mail.words import decode_text
+from app.mail.dkim_verify import Signature, find_signatures, verify_signature
 
 FindKey = Callable[[str, str], Awaitable[str | None]]
 
-_SIGNATURE = re.compile(rb"^dkim-signature[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
 _MAX_SIGNATURES = 10
 _KEY_SECONDS = 5.0
 _REMEMBERED = 2000
@@ -35,18 +28,6 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105  (every signature verifies)
     FAIL = "fail"  # at least one does not: where mail is made, that is what one wants to see
     NONE = "none"  # not signed
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """One DKIM-Signature field and what came of it; `reason` says why it failed."""
-
-    passed: bool
-    domain: str
-    selector: str
-    algorithm: str
-    reason: str
-    final: bool = True  # False: the key was missing or could not be asked for
 
 
 def verdict_of(signatures: Sequence[Signature]) -> Verdict:
@@ -84,7 +65,7 @@ class Verifier:
 
     def _verify(self, kept: Kept, loop: asyncio.AbstractEventLoop) -> tuple[Signature, ...]:
         raw = self._keep.read(kept)
-        fields = _SIGNATURE.findall(split_head(raw))[:_MAX_SIGNATURES] if raw is not None else []
+        fields = find_signatures(split_head(raw))[:_MAX_SIGNATURES] if raw is not None else []
         if raw is None or not fields:
             return ()
 
@@ -92,41 +73,6 @@ class Verifier:
             return asyncio.run_coroutine_threadsafe(self._keys.find(selector, domain), loop).result(_KEY_SECONDS)
 
         return tuple(verify_signature(raw, number, field, find_key) for number, field in enumerate(fields))
-
-
-def verify_signature(raw: bytes, number: int, field: bytes, find_key: Callable[[str, str], str | None]) -> Signature:
-    """The verdict on the signature `number` (from 0, topmost first) of a message, whose DKIM-Signature value is `field`."""
-    complaints = _Complaints()
-    missing = ""
-
-    def look_up(name: bytes, timeout: float = 0) -> bytes | None:  # noqa: ARG001  (dkimpy's shape of a DNS look-up)
-        nonlocal missing
-        selector, _, domain = decode_text(name).rstrip(".").partition("._domainkey.")
-        try:
-            record = find_key(selector, domain)
-        except Exception as error:  # whatever asks for the key may fail as it likes
-            missing = f"the key could not be asked for ({type(error).__name__})"
-            return None
-        if record is None:
-            missing = f"no key is known here for {selector}._domainkey.{domain}"
-        return None if record is None else record.encode()
-
-    try:
-        passed = bool(dkim.DKIM(raw, logger=complaints.logger).verify(number, look_up))
-        reason = "" if passed else complaints.text or "the signature does not match the signed headers"
-    except dkim.DKIMException as error:
-        passed, reason = False, str(error)
-    except Exception as error:  # dkimpy trips over some malformed fields
-        passed, reason = False, f"the signature cannot be read ({type(error).__name__})"
-    tags = _tags_of(field)
-    return Signature(
-        passed=passed,
-        domain=tags.get("d", ""),
-        selector=tags.get("s", ""),
-        algorithm=tags.get("a", ""),
-        reason=missing or re.sub(r"\bb'([^']*)'", r"\1", reason)[:300],
-        final=not missing,
-    )
 
 
 class _Keys:
@@ -152,25 +98,3 @@ class _Keys:
             return await asyncio.wait_for(self._find_key(selector, domain), _KEY_SECONDS)
         except Exception as error:  # remembered like an answer, and raised to whoever asks
             return error
-
-
-class _Complaints(logging.Handler):
-    """What dkimpy logs when it only answers False."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.text = ""
-        self.logger = logging.Logger("dkim", logging.ERROR)  # its own, not one of the process's tree
-        self.logger.addHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.text = self.text or record.getMessage()
-
-
-def _tags_of(field: bytes) -> dict[str, str]:
-    """The tags of a signature as text to show; nothing when it is no tag list."""
-    try:
-        tags = parse_tag_value(field)
-    except InvalidTagValueList:
-        return {}
-    return {decode_text(name): decode_text(value)[:255] for name, value in tags.items()}

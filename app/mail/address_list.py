@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import idna
 
-from app.mail.address import Address, domain_of, name_address, normalise_domain, parse_mailbox
+from app.mail.address import LONGEST_NAME, Address, domain_of, name_address, normalise_domain, parse_mailbox
 from app.mail.header import check_text
 from app.mail.words import decode_words
 
@@ -118,17 +118,40 @@ def _without_comments(value: str) -> str:
     return "".join(pieces)
 
 
+def find_people(value: str) -> list[Address]:
+    """Those that can be read, with their names, whose encoded words are read once it is clear where a name ends (RFC 2047 §6.2)."""
+    try:
+        pairs = _split_named(_without_comments(value))
+    except ValueError:
+        return []
+    found = []
+    for name, text in pairs:
+        try:
+            mailbox = parse_mailbox(text)
+        except ValueError:
+            continue
+        shown = decode_words(re.sub(r"\\(.)", r"\1", name[1:-1]) if name[:1] == name[-1:] == '"' else name)
+        found.append(Address(mailbox, " ".join(shown.split())[:LONGEST_NAME]))
+    return found
+
+
 def _split(value: str) -> list[str]:
     """The texts of the mailboxes in a list; names of people and groups are passed over."""
-    found: list[str] = []
+    return [text for _, text in _split_named(value)]
+
+
+def _split_named(value: str) -> list[tuple[str, str]]:
+    """(name, text of the mailbox) of each in a list; names of groups are passed over."""
+    found: list[tuple[str, str]] = []
     words: list[str] = []
     bracketed: str | None = None
 
     def end() -> None:
         nonlocal bracketed
-        text = bracketed if bracketed is not None else "".join(words).strip()
+        said = "".join(words).strip()
+        name, text = (said, bracketed) if bracketed is not None else ("", said)
         if text:
-            found.append(text)
+            found.append((name, text))
         words.clear()
         bracketed = None
 

@@ -35,6 +35,7 @@ LONGEST_COMMAND = 12_288
 _BUFFER_BYTES = 64 * 1024
 _ERRORS = 20
 _IDLE_COMMANDS = 200
+_LONGEST_NAME = 255
 _LAST_WORD_SECONDS = 5.0
 _COMMIT_SECONDS = 30.0
 HANDSHAKE_SECONDS = 15.0
@@ -74,6 +75,7 @@ class Connection(SMTP):
         self._tls = tls
         self._is_shaking_hands = False
         self.has_greeted = False
+        self.helo = ""  # the name that the client gave itself
         self._deadline: asyncio.TimerHandle | None = None
 
     def give_up_transaction(self) -> None:
@@ -231,14 +233,14 @@ class Connection(SMTP):
 
     # --- greeting and small talk
 
-    async def smtp_HELO(self, _hostname: str | None) -> None:  # noqa: N802
-        self._greet()
+    async def smtp_HELO(self, hostname: str | None) -> None:  # noqa: N802
+        self._greet(hostname)
         await self.push(f"250 {self.hostname}")
 
-    async def smtp_EHLO(self, _hostname: str | None) -> None:  # noqa: N802
+    async def smtp_EHLO(self, hostname: str | None) -> None:  # noqa: N802
         if self.idle_commands > _IDLE_COMMANDS:
             raise Refusal("421 4.7.0 Too many commands without a message")
-        self._greet()
+        self._greet(hostname)
         lines = [self.hostname, *self.offers, *(() if self.is_private else ("STARTTLS",))]
         for line in lines[:-1]:
             self._write(f"250-{line}")
@@ -246,8 +248,9 @@ class Connection(SMTP):
         await self.say(f"250 {lines[-1]}")
         await asyncio.sleep(0)
 
-    def _greet(self) -> None:
+    def _greet(self, hostname: str | None) -> None:
         self.idle_commands += 1
+        self.helo = (hostname or "").strip()[:_LONGEST_NAME]
         self.give_up_transaction()
         self.has_greeted = True
 

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.accounts.credentials import Sender
-from app.feedback.reports import ReturnAddress, Taken
+from app.feedback.arrivals import Destination
+from app.feedback.reports import Taken
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
+from app.mail.inbound_trace import Origin
 from app.smtpd.crowd import Crowd
 from app.smtpd.login import Logins, Rates
 
@@ -55,7 +57,8 @@ class SubmissionDoor(Door):
 
 @dataclass(slots=True)
 class ReturnDoor(Door):
-    """For hosts that bring back what became of mail. `find`: whom an address of ours is about; `take` reads and records a mail."""
+    """For hosts that bring mail: `find` says what an address of ours is for; `take` takes a mail. Reports are shorter than mail."""
 
-    find: Callable[[str], ReturnAddress | None]
-    take: Callable[[ReturnAddress, bytes], Awaitable[Taken]]
+    find: Callable[[str], Awaitable[Destination | None]]
+    take: Callable[[Destination, Origin, bytes], Awaitable[Taken]]
+    most_report_bytes: int

@@ -16,7 +16,7 @@ from typing import Any
 from app.accounts.credentials import Sender
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.config import Settings
-from app.feedback.reports import ReturnPaths
+from app.feedback.arrivals import Arrivals
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate
@@ -66,7 +66,7 @@ class SmtpServer:
         submit: Callable[[Sender, RawSubmission], Awaitable[Receipt]],
         credentials: SmtpCredentialBook,
         certificate: Certificate,
-        returns: ReturnPaths,
+        arrivals: Arrivals,
         *,
         refusal_seconds: float = 0.5,
     ) -> None:
@@ -86,11 +86,12 @@ class SmtpServer:
         # A crowd of its own: whoever floods the one door drives nobody out of the other.
         self.return_door = ReturnDoor(
             hostname=settings.helo_name,
-            find=returns.find,
-            take=returns.take,
+            find=arrivals.find,
+            take=arrivals.take,
             crowd=Crowd(settings.return_connections, settings.return_connections_per_address),
             room=Room(settings.return_bytes),
-            most_bytes=settings.return_most_bytes,
+            most_bytes=max(settings.inbound_most_bytes, settings.return_most_bytes),
+            most_report_bytes=settings.return_most_bytes,
             login_seconds=settings.submission_login_seconds,
             idle_seconds=settings.submission_idle_seconds,
             session_seconds=settings.submission_session_seconds,

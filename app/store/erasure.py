@@ -23,7 +23,7 @@ ERASED = "erased@erased.invalid"
 # What an event may say when nobody is to know about whom: everything but words and addresses of servers, programs and people.
 _FACTS_KEPT = (
     "recipient", "attempts", "tls", "phase", "code", "enhanced", "class", "next_attempt_at", "maybe_sent", "first", "by",
-    "machine_reason", "at", "stream", "way", "late", "feedback_type",
+    "machine_reason", "at", "stream", "way", "late", "feedback_type", "inbound_id", "size_bytes", "automatic", "in_reply_to", "url",
 )  # fmt: skip
 
 # Of an address in ASCII lower() in this locale is the suppression key; of others the key is made by us, out of the few that are possible.
@@ -149,6 +149,55 @@ async def empty_answers(
     """Among the next `limit` posts to webhooks, forget answers in which the address stands; (how far that was, how many)."""
     row = await connection.fetchrow(_ANSWERS, account_id, *after, limit, key)
     return (None, 0) if row is None else ((row[0], row[1]), row[2])
+
+
+# Mail that came in from the person, or that a mail program of theirs sent; what others wrote about them is their correspondence.
+_INBOUND = """
+WITH slice AS MATERIALIZED (
+    SELECT id, envelope_from, from_address FROM inbound_messages WHERE account_id = $1 AND id > $2 ORDER BY id LIMIT $3
+)
+(SELECT id, NULL, NULL FROM slice ORDER BY id DESC LIMIT 1)
+UNION ALL
+SELECT id, envelope_from, coalesce(from_address, '') FROM slice
+WHERE $4 IN (lower(envelope_from COLLATE "C"), lower(from_address COLLATE "C"))
+   OR (NOT $5 AND octet_length(envelope_from || coalesce(from_address, '')) > char_length(envelope_from || coalesce(from_address, '')))
+"""
+_INBOUND_ROWS = """
+UPDATE inbound_messages SET state = 'read', envelope_from = $3, helo = '', client_ip = '', digest = NULL, verdicts = NULL,
+    from_address = CASE WHEN from_address IS NOT NULL THEN $3 END, subject = CASE WHEN subject IS NOT NULL THEN '' END
+WHERE account_id = $1 AND id = ANY($2::uuid[])
+"""
+
+# Of an answer that somebody else's recipient was told of: its words are the author's.
+_REPLIED = """
+UPDATE events e SET facts = json_build_object('inbound_id', e.facts->'inbound_id')
+FROM inbound_messages m
+WHERE m.account_id = $1 AND m.id = ANY($2::uuid[])
+  AND e.account_id = $1 AND e.about = coalesce(m.sent_recipient_id, m.sent_message_id) AND e.type = 'message.replied'
+  AND e.facts->>'inbound_id' = 'inb_' || replace(m.id::text, '-', '')
+"""
+
+
+async def find_inbound(connection: HotConnection, account_id: int, key: str, after: UUID, limit: int) -> Slice:
+    """The mails from an address (its suppression key) among the next `limit` that came in for an account."""
+    rows = await connection.fetch(_INBOUND, account_id, after, limit, key, key.isascii())
+    end = next((row[0] for row in rows if row[1] is None), None)
+    return Slice(end, [row[0] for row in rows if row[1] is not None and key in (suppression_key(row[1]), suppression_key(row[2]))])
+
+
+async def empty_inbound(connection: HotConnection, account_id: int, inbound_ids: Sequence[UUID]) -> None:
+    """Take a person out of mails that came in, with their content; within the caller's transaction. One that waits to be read is not."""
+    ids = sorted(inbound_ids)
+    await connection.execute("DELETE FROM inbound_waiting WHERE account_id = $1 AND message_id = ANY($2::uuid[])", account_id, ids)
+    await connection.execute(_INBOUND_ROWS, account_id, ids, ERASED)
+    await connection.execute(_EVENTS, account_id, ids, ERASED, _FACTS_KEPT)
+    await connection.execute(_REPLIED, account_id, ids)
+    gone = """
+    DELETE FROM inbound_content c USING inbound_messages m
+    WHERE m.account_id = $1 AND m.id = ANY($2::uuid[])
+      AND c.account_id = $1 AND c.message_id = m.id AND c.purge_on = m.purge_on
+    """
+    await connection.execute(gone, account_id, ids)
 
 
 def _count(status: str) -> int:

@@ -1,8 +1,8 @@
 """Partitions: made ahead, dropped by age.
 
-History (messages, recipients, attempts, events) lies in weeks of the id's time, and so do the attempts at webhooks, which are kept
-for less; content and its moulds lie in days of their purge date. A drop is one catalogue change instead of millions of deletes. Names:
-<parent>_p<first day>, so that they can be told from tables.
+History (messages, recipients, attempts, events, mail that came in) lies in weeks of the id's time, and so do the attempts at webhooks,
+which are kept for less; content and its moulds lie in days of their purge date. A drop is one catalogue change instead of millions of
+deletes. Names: <parent>_p<first day>, so that they can be told from tables.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.ids import floor_of
 
-HISTORY_TABLES = ("messages", "recipients", "attempts", "events")
-CONTENT_TABLES = ("content", "moulds")
+HISTORY_TABLES = ("messages", "recipients", "attempts", "events", "inbound_messages")
+CONTENT_TABLES = ("content", "moulds", "inbound_content")
 WEBHOOK_ATTEMPTS_TABLE = "webhook_attempts"
 WEEKS_AHEAD = 4
 _LOCK = 0x70617274

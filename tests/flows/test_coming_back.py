@@ -6,56 +6,20 @@ import asyncio
 import re
 import smtplib
 from base64 import encodebytes
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.accounts.smtp_credentials import SmtpCredentialBook
-from app.feedback.reports import ReturnPaths
-from app.jobs import Wakes
 from app.mail.envelope import encode_return_path
-from app.smtpd.certificate import Certificate, development_certificate
-from app.smtpd.server import Listeners, SmtpServer
 from app.store.ids import parse_public_id
+from tests.flows.arriving import bring, port_25
 from tests.flows.conftest import House, until
 from tests.mail.reports import feedback_report, letter, status_report
 
 DEAD = "Final-Recipient: rfc822; ada@x.test\nAction: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1 <ada@x.test>: user unknown"
 FULL = "Final-Recipient: rfc822; ada@x.test\nAction: failed\nStatus: 5.2.2\nDiagnostic-Code: smtp; 552 5.2.2 mailbox full"
 ABUSE = "Feedback-Type: abuse\nUser-Agent: Yahoo!-Mail-Feedback/2.0\nVersion: 1"
-
-
-@asynccontextmanager
-async def port_25(house: House) -> AsyncIterator[int]:
-    directory = house.settings.keyring_path.parent
-    wakes = Wakes(house.settings.redis_url)
-    wakes.start()
-    returns = ReturnPaths(house.database, wakes, house.keyring, house.settings.return_path_domain)
-    certificate = Certificate(development_certificate(directory, "localhost"), None)
-    server = SmtpServer(house.settings, house.intake.submit_raw, SmtpCredentialBook(house.database, house.keyring), certificate, returns)
-    listeners = Listeners.open("127.0.0.1", (), (), (0,))
-    await server.start(listeners)
-    yield listeners.returns[0].getsockname()[1]
-    await server.close(2.0)
-    await wakes.close()
-
-
-async def bring(port: int, to: str, raw: bytes, sender: str = "") -> tuple[int, str]:
-    """One transaction of another host; the reply that decided."""
-
-    def talk() -> tuple[int, str]:
-        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
-            client.ehlo("mx.provider.example")
-            for reply in (client.mail(sender), client.rcpt(to)):
-                if reply[0] != 250:
-                    return reply[0], reply[1].decode()
-            code, words = client.data(raw)
-            return code, words.decode()
-
-    return await asyncio.to_thread(talk)
 
 
 def offers_of(port: int) -> set[str]:

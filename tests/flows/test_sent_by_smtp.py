@@ -16,7 +16,7 @@ from app.accounts.domains import DomainBook
 from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, create_smtp_credential
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
-from app.feedback.reports import ReturnPaths
+from app.feedback.arrivals import Arrivals
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.rendering import Renderer
@@ -36,9 +36,9 @@ async def ports(house: House, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     wakes.start()
     intake.start()
     certificate = development_certificate(tmp_path, "localhost")
-    returns = ReturnPaths(database, wakes, house.keyring, house.settings.return_path_domain)
+    arrivals = Arrivals(database, wakes, house.keyring, house.settings)
     credentials = SmtpCredentialBook(database, house.keyring)
-    server = SmtpServer(house.settings, intake.submit_raw, credentials, Certificate(certificate, None), returns)
+    server = SmtpServer(house.settings, intake.submit_raw, credentials, Certificate(certificate, None), arrivals)
     listeners = Listeners.open("127.0.0.1", (0,), (0,))
     await server.start(listeners)
     async with database.transaction() as connection:

@@ -14,7 +14,7 @@ from app import log, store
 from app.accounts.credentials import Sender
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.config import Settings
-from app.feedback.reports import ReturnPaths
+from app.feedback.arrivals import Arrivals
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate, development_certificate
@@ -25,7 +25,7 @@ USER, PASSWORD = "smtp-fuzzfuzzfuzz", "the right one"
 _AT_ONCE = 20
 
 
-class _NoReturns:
+class _NoArrivals:
     """In the place of the return paths: no mail comes back here."""
 
     def find(self, _address: str) -> None:
@@ -77,8 +77,8 @@ async def fuzz(sessions: int, seed: int, *, first: int = 0) -> Verdict:
         with tempfile.TemporaryDirectory() as directory:
             certificate = development_certificate(Path(directory), "localhost")
             settings = Settings(helo_name="localhost", max_message_bytes=256 * 1024)
-            book, returns = cast(SmtpCredentialBook, _OneCredential()), cast(ReturnPaths, _NoReturns())
-            server = SmtpServer(settings, submit, book, Certificate(certificate, None), returns, refusal_seconds=0)
+            book, arrivals = cast(SmtpCredentialBook, _OneCredential()), cast(Arrivals, _NoArrivals())
+            server = SmtpServer(settings, submit, book, Certificate(certificate, None), arrivals, refusal_seconds=0)
             # Everybody comes from one address here, and guesses.
             cast(Any, server.door.logins)._refuse_guessers = lambda _user, _place: None
             listeners = Listeners.open("127.0.0.1", (0,), (0,))

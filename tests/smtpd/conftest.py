@@ -22,7 +22,7 @@ from app.accounts.first import ensure_first_account
 from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, check_wish, create_smtp_credential
 from app.config import Settings
 from app.embedded import EmbeddedServers
-from app.feedback.reports import ReturnPaths
+from app.feedback.arrivals import Arrivals
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.jobs import Wakes
@@ -83,8 +83,8 @@ async def open_door(database: Database, directory: Path, **overrides: Any) -> As
     async def submit(sender: Sender, raw: RawSubmission) -> Receipt:
         return await opened.submit(sender, raw)
 
-    returns = ReturnPaths(database, Wakes(settings.redis_url), keyring, settings.return_path_domain)
-    server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), returns, refusal_seconds=0.01)
+    arrivals = Arrivals(database, Wakes(settings.redis_url), keyring, settings)
+    server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), arrivals, refusal_seconds=0.01)
     listeners = Listeners.open("127.0.0.1", (0,), (0,))
     ports = [each.getsockname()[1] for each in (*listeners.starttls, *listeners.tls)]
     opened = OpenDoor(server, database, keyring, credentials, first.account_id, ports[0], ports[1], "", "", certificate)
