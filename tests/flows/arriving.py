@@ -1,4 +1,4 @@
-"""Port 25 of the house, and another host that brings mail there."""
+"""The SMTP ports of the house, and another host that brings mail to port 25."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ from tests.flows.conftest import House
 
 
 @asynccontextmanager
-async def port_25(house: House) -> AsyncIterator[int]:
+async def smtp_ports(house: House) -> AsyncIterator[Listeners]:
+    """One port for mail programs, with STARTTLS, and one for other hosts."""
     directory = house.settings.keyring_path.parent
     wakes = Wakes(house.settings.redis_url)
     wakes.start()
     arrivals = Arrivals(house.database, wakes, house.keyring, house.settings)
     certificate = Certificate(development_certificate(directory, "localhost"), None)
     server = SmtpServer(house.settings, house.intake.submit_raw, SmtpCredentialBook(house.database, house.keyring), certificate, arrivals)
-    listeners = Listeners.open("127.0.0.1", (), (), (0,))
+    listeners = Listeners.open("127.0.0.1", (0,), (), (0,))
     await server.start(listeners)
-    yield listeners.returns[0].getsockname()[1]
+    yield listeners
     await server.close(2.0)
+    listeners.close()
     await wakes.close()
+
+
+@asynccontextmanager
+async def port_25(house: House) -> AsyncIterator[int]:
+    async with smtp_ports(house) as listeners:
+        yield listeners.returns[0].getsockname()[1]
 
 
 async def bring(port: int, to: str, raw: bytes, sender: str = "") -> tuple[int, str]:

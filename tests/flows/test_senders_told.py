@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 
 from app import store, worker
-from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, create_smtp_credential
+from app.accounts.smtp_credentials import Wish, create_smtp_credential
 from app.feedback.reports import ReturnPaths
 from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.jobs import Wakes
 from app.mail.report import ReportKind, read_report
-from app.smtpd.certificate import Certificate, development_certificate
-from app.smtpd.server import Listeners, SmtpServer
 from app.store.ids import new_id, public_id
 from app.store.suppressions import NewSuppression
 from app.watch.telling import Telling
 from tests.doubles.sink_script import Script
+from tests.flows.arriving import smtp_ports
 from tests.flows.conftest import DOMAIN, House, until
 from tests.mail.reports import status_report
 
@@ -287,19 +286,10 @@ async def test_a_sender_gets_so_many_reports_in_an_hour_and_the_others_later(tol
 
 @asynccontextmanager
 async def submission_port(house: House, **wish: Any) -> AsyncIterator[tuple[int, str, str]]:
-    directory = house.settings.keyring_path.parent
-    wakes = Wakes(house.settings.redis_url)
-    returns = ReturnPaths(house.database, wakes, house.keyring, house.settings.return_path_domain)
-    certificate = Certificate(development_certificate(directory, "localhost"), None)
-    server = SmtpServer(house.settings, house.intake.submit_raw, SmtpCredentialBook(house.database, house.keyring), certificate, returns)
-    listeners = Listeners.open("127.0.0.1", (0,), ())
-    await server.start(listeners)
     async with house.database.transaction() as connection:
         row, password = await create_smtp_credential(connection, house.keyring, house.account_id, Wish("Outlook", **wish))
-    yield listeners.starttls[0].getsockname()[1], row.id, password
-    await server.close(1.0)
-    listeners.close()
-    await wakes.close()
+    async with smtp_ports(house) as listeners:
+        yield listeners.starttls[0].getsockname()[1], row.id, password
 
 
 @pytest.mark.parametrize("tells", [True, False])
