@@ -92,8 +92,8 @@ def event_object(row: FeedRow) -> dict[str, Any]:
 
 
 def is_of_message(row: FeedRow) -> bool:
-    """Whether an event is about mail; those of the webhook family are about an endpoint."""
-    return not row.type.startswith("webhook.")
+    """Whether an event is about mail; those of the other families are about an endpoint, or a credential's incident."""
+    return row.type.startswith("message.")
 
 
 def occurred_at_text(row: FeedRow) -> str:

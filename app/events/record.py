@@ -1,6 +1,6 @@
 """record(): the only way anything becomes history.
 
-An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint). It is written in
+An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint; credential.*: about an incident). It is written in
 the transaction that made it true, and its consequences with it: an address that a receiver called dead is suppressed in the same
 breath. The two statements that every message passes, accept and settle, carry their events themselves, in the words and under the
 names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here. Only an
@@ -37,6 +37,7 @@ class EventType(StrEnum):
     CLICKED = "message.clicked"  # a link of it was followed; likewise
     UNSUBSCRIBED = "message.unsubscribed"  # its reader left a stream (facts: which, and how): no more of it to the address
     RESUBSCRIBED = "message.resubscribed"  # its reader came back to a stream
+    CREDENTIAL_HELD = "credential.held"  # an SMTP credential did what it never does: its mail is held until somebody decides
     WEBHOOK_FAILING = "webhook.failing"  # a webhook endpoint has been down for a day; it will be disabled
     WEBHOOK_DISABLED = "webhook.disabled"  # nothing is posted to it until its account enables it again
     WEBHOOK_TEST = "webhook.test"  # asked for by the account; posted, and in no feed
@@ -56,7 +57,7 @@ EVENT_OF = {
 
 @dataclass(slots=True)
 class Event:
-    """`about` is the recipient's id, of `accepted` the message's, of webhook.* the endpoint's.
+    """`about` is the recipient's id, of `accepted` the message's, of webhook.* the endpoint's, of credential.* the incident's.
 
     `number` counts the recipient's events from 1, and is 0 for what is not about a recipient.
     """

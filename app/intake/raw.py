@@ -43,6 +43,7 @@ class RawSubmission:
 
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
     the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
+    `held_for`: why it is accepted and held (accounts.guard).
     """
 
     raw: bytes
@@ -53,6 +54,7 @@ class RawSubmission:
     allowed_from: tuple[str, ...] = ()
     tells_failures: bool = False
     stream: str | None = None
+    held_for: str | None = None
 
 
 @dataclass(slots=True)

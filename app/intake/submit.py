@@ -63,6 +63,7 @@ class Submission:
     track: Track = _AS_THE_STREAM
     template: TemplateUse | None = None
     taken: Taken | None = None  # finished mail: the draft is only what its header says
+    held_for: str | None = None
 
 
 @dataclass(slots=True)
@@ -254,6 +255,7 @@ class Intake:
             mould=made.mould,
             about_bytes=made.about_bytes,
             brings_mould=made.brings_mould,
+            held_for=submission.held_for,
         )
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
@@ -325,6 +327,7 @@ def _submission_of(taken: Taken, raw: RawSubmission, idempotency_key: str | None
         said.track or _AS_THE_STREAM,
         said.template,
         taken,
+        raw.held_for,
     )
 
 

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.accounts.credentials import Sender
+from app.accounts.guard import Guard
 from app.feedback.reports import ReturnAddress, Taken
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.crowd import Crowd
-from app.smtpd.login import Logins, Rates
+from app.smtpd.login import Logins
+from app.smtpd.rates import Rates
 
 
 class Room:
@@ -50,6 +52,7 @@ class SubmissionDoor(Door):
     submit: Callable[[Sender, RawSubmission], Awaitable[Receipt]]
     logins: Logins
     rates: Rates
+    guard: Guard
     most_recipients: int
 
 

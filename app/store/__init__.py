@@ -10,6 +10,7 @@ Nothing here decides, commits or knows a protocol. The statements that touch sev
 from app.store import (
     accounts,
     chores,
+    credential_habits,
     db,
     deliverables,
     domains,
@@ -21,6 +22,7 @@ from app.store import (
     held,
     idempotency,
     ids,
+    incidents,
     messages,
     moulds,
     partitions,
@@ -45,6 +47,7 @@ from app.store import (
 __all__ = [
     "accounts",
     "chores",
+    "credential_habits",
     "db",
     "deliverables",
     "domains",
@@ -56,6 +59,7 @@ __all__ = [
     "held",
     "idempotency",
     "ids",
+    "incidents",
     "messages",
     "moulds",
     "partitions",

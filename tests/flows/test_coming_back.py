@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from app.accounts.guard import Guard
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.feedback.reports import ReturnPaths
 from app.jobs import Wakes
@@ -19,6 +20,7 @@ from app.mail.envelope import encode_return_path
 from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
 from app.store.ids import parse_public_id
+from app.tally import Tally
 from tests.flows.conftest import House, until
 from tests.mail.reports import feedback_report, letter, status_report
 
@@ -34,11 +36,14 @@ async def port_25(house: House) -> AsyncIterator[int]:
     wakes.start()
     returns = ReturnPaths(house.database, wakes, house.keyring, house.settings.return_path_domain)
     certificate = Certificate(development_certificate(directory, "localhost"), None)
-    server = SmtpServer(house.settings, house.intake.submit_raw, SmtpCredentialBook(house.database, house.keyring), certificate, returns)
+    credentials = SmtpCredentialBook(house.database, house.keyring)
+    guard, tally = Guard(house.database, credentials, wakes, first_allowance=1000), Tally(house.settings.redis_url)
+    server = SmtpServer(house.settings, house.intake.submit_raw, credentials, certificate, returns, guard, tally)
     listeners = Listeners.open("127.0.0.1", (), (), (0,))
     await server.start(listeners)
     yield listeners.returns[0].getsockname()[1]
     await server.close(2.0)
+    await tally.close()
     await wakes.close()
 
 
