@@ -1,6 +1,7 @@
 """/v1/smtp-credentials: user names and passwords for mail programs and applications that send over SMTP.
 
-When one does what it never does, its mail is held, and waits for a word: release or discard (accounts.decisions). A password is shown once, when it is made. Whoever makes a credential makes a way to send: a key needs messages:send too for that.
+A password is shown once, when it is made. Whoever makes a credential makes a way to send: a key needs messages:send too for that.
+When one does what it never does, its mail is held, and waits for a word: release or discard (accounts.decisions).
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ app.add_typer(smtp_credential)
 
 UserName = Annotated[str, typer.Argument(help="User name of the credential.", metavar="USER")]
 _SHOWN = (
-    "name", "allowed_from", "networks", "recipients_per_minute", "tells_failures", "stream", "trusted_per_hour", "created_at", "last_used_at", "revoked_at",
+    "name", "allowed_from", "networks", "recipients_per_minute", "tells_failures", "stream", "trusted_per_hour",
+    "created_at", "last_used_at", "revoked_at",
 )  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """record(): the only way anything becomes history.
 
-An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint; credential.*: about an incident). It is written in
-the transaction that made it true, and its consequences with it: an address that a receiver called dead is suppressed in the same
-breath. The two statements that every message passes, accept and settle, carry their events themselves, in the words and under the
-names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here. Only an
-erasure changes what was written (store.erasure).
+An event is an immutable fact about one recipient (`accepted`: about the message; webhook.*: about an endpoint; credential.*: about an
+incident). It is written in the transaction that made it true, and its consequences with it: an address that a receiver called dead is
+suppressed in the same breath. The two statements that every message passes, accept and settle, carry their events themselves, in the words
+and under the names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here. Only an erasure changes what
+was written (store.erasure).
 """
 
 from __future__ import annotations

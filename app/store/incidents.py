@@ -58,34 +58,32 @@ def mark_of(incident_id: UUID) -> str:
     return public_id("inc", incident_id)
 
 
+_OPEN = f"""
+INSERT INTO incidents (account_id, id, credential, reason, network) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (credential) WHERE decided_at IS NULL DO UPDATE SET reason = incidents.reason RETURNING {_SHOWN}, xmax = 0
+"""  # noqa: S608  (a constant above)
+
+
 async def open_incident(
     connection: HotConnection, account_id: int, credential: str, reason: str, network: str | None
 ) -> tuple[Incident, bool]:
     """Begin one; or the one that is open already, and False."""
-    row = await connection.fetchrow(
-        "INSERT INTO incidents (account_id, id, credential, reason, network) VALUES ($1, $2, $3, $4, $5)"
-        f" ON CONFLICT (credential) WHERE decided_at IS NULL DO UPDATE SET reason = incidents.reason RETURNING {_SHOWN}, xmax = 0",
-        account_id,
-        new_id(),
-        credential,
-        reason,
-        network,
-    )
-    return Incident(*row[:-1]), row[-1]
+    row = await connection.fetchrow(_OPEN, account_id, new_id(), credential, reason, network)
+    *incident, is_new = row
+    return Incident(*incident), is_new
+
+
+_DECIDE = f"""
+UPDATE incidents SET decision = $3, decided_by = $4, decided_at = now()
+WHERE credential = $2 AND ($1::int IS NULL OR account_id = $1) AND decided_at IS NULL RETURNING {_SHOWN}
+"""  # noqa: S608  (a constant above)
 
 
 async def decide_incident(
     connection: HotConnection, account_id: int | None, credential: str, decision: str, decided_by: str
 ) -> Incident | None:
     """The word on a credential's open incident (account None: of whatever account); None when it has none."""
-    row = await connection.fetchrow(
-        "UPDATE incidents SET decision = $3, decided_by = $4, decided_at = now()"
-        f" WHERE credential = $2 AND ($1::int IS NULL OR account_id = $1) AND decided_at IS NULL RETURNING {_SHOWN}",
-        account_id,
-        credential,
-        decision,
-        decided_by,
-    )
+    row = await connection.fetchrow(_DECIDE, account_id, credential, decision, decided_by)
     return Incident(*row) if row is not None else None
 
 

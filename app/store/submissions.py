@@ -4,8 +4,9 @@ It touches six tables in one round trip, and is its own transaction, because it 
 instead of one would be a tenth of the cost of accepting. Each table's other queries stand in its own file. What the events say is
 the word of events.record; their ids are those of what they are about, which nothing else in `events` can have.
 
-What it decides, it decides in the database (but for what is held: that was decided before): a submission whose idempotency key is taken is left out whole, a
+What it decides, it decides in the database: a submission whose idempotency key is taken is left out whole, a
 suppressed recipient begins and ends as suppressed, and the site of a known domain goes with the queue row as a hint.
+What is held was decided before.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ _WRITE = f"""
 WITH input AS (
     SELECT * FROM unnest(
         $1::int[], $2::uuid[], $3::text[], $4::smallint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[], $26::smallint[], $30::text[]
+        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[], $26::smallint[],
+        $30::text[]
     ) AS i(account_id, id, stream, class, domain_id, from_address, subject, rfc_message_id, tags, metadata,
            send_at, expires_at, purge_on, size_bytes, key, body_hash, facts, adds, held_for)
 ), keyed AS (
@@ -115,8 +117,10 @@ WITH input AS (
          AS c(id, head, body, part_map, tracking, mould_id)
     JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
-    SELECT f.account_id, r.id, r.address, r.kind, r.dsn, f.class, f.size_bytes, f.send_at, coalesce(s.reason, f.held_for) AS reason, coalesce(d.site_id, 0) AS site_id,
-           CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.held_for IS NOT NULL THEN 'held' WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
+    SELECT f.account_id, r.id, r.address, r.kind, r.dsn, f.class, f.size_bytes, f.send_at, coalesce(d.site_id, 0) AS site_id,
+           coalesce(s.reason, f.held_for) AS reason,
+           CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.held_for IS NOT NULL THEN 'held'
+                WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
     FROM unnest($20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::text[], $29::text[])
          AS r(message_id, id, address, suppression_key, kind, dsn)
     JOIN fresh f ON f.id = r.message_id
@@ -129,7 +133,8 @@ WITH input AS (
     FROM placed
 ), queued AS (
     INSERT INTO queue (recipient_id, due_at, account_id, site_id, bytes, class, ready)
-    SELECT id, CASE WHEN state = 'held' THEN 'infinity' ELSE greatest(send_at, now()) END, account_id, site_id, size_bytes, class, state = 'ready'
+    SELECT id, CASE WHEN state = 'held' THEN 'infinity' ELSE greatest(send_at, now()) END,
+           account_id, site_id, size_bytes, class, state = 'ready'
     FROM placed WHERE state <> 'suppressed'
 ), told AS (
     INSERT INTO events (account_id, id, about, type, number, facts)
