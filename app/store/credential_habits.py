@@ -216,14 +216,20 @@ async def look_back(connection: HotConnection, samples: Sequence[tuple[str, int,
 
 
 async def drop_old_habits(connection: AsyncConnection) -> int:
-    """What is too old to judge by, and all of credentials that were revoked as long ago."""
+    """What is too old to judge by, and all of credentials that were revoked as long ago.
+
+    The latest network of a credential stays: by it one tells who was silent for long from who is new.
+    """
+    revoked = f"credential IN (SELECT id FROM smtp_credentials WHERE revoked_at < now() - interval '{KEPT_DAYS} days')"  # noqa: S608
+    replaced = (
+        f"last_seen_at < now() - interval '{NETWORKS_KEPT_DAYS} days' AND EXISTS (SELECT FROM smtp_credential_networks newer"
+        " WHERE newer.credential = n.credential AND newer.last_seen_at > n.last_seen_at)"
+    )
     dropped = 0
-    for table, stamp, days in (
-        ("smtp_credential_hours", "hour", KEPT_DAYS),
-        ("smtp_credential_networks", "last_seen_at", NETWORKS_KEPT_DAYS),
+    for statement in (
+        f"DELETE FROM smtp_credential_hours WHERE hour < now() - interval '{KEPT_DAYS} days'",  # noqa: S608
+        f"DELETE FROM smtp_credential_networks n WHERE {revoked} OR {replaced}",  # noqa: S608
+        f"DELETE FROM smtp_credential_circles WHERE {revoked}",  # noqa: S608
     ):
-        done = await connection.execute(text(f"DELETE FROM {table} WHERE {stamp} < now() - interval '{days} days'"))  # noqa: S608
-        dropped += done.rowcount
-    long_revoked = f"SELECT id FROM smtp_credentials WHERE revoked_at < now() - interval '{KEPT_DAYS} days'"  # noqa: S608
-    done = await connection.execute(text(f"DELETE FROM smtp_credential_circles WHERE credential IN ({long_revoked})"))  # noqa: S608
-    return dropped + done.rowcount
+        dropped += (await connection.execute(text(statement))).rowcount
+    return dropped
