@@ -1,6 +1,6 @@
 """Counts that processes share, in Valkey (or Redis): how often somebody guessed, how much somebody may still send this minute.
 
-Everything here may vanish. A call that gets no answer within a quarter of a second answers None, and for some seconds nobody asks again:
+Everything here may vanish. A call that gets no answer within a second answers None, and for some seconds nobody asks again:
 whoever counts here counts for himself as well, and goes on by that.
 """
 
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from app import log
 
 _PREFIX = "staffetta:tally:"
-_PATIENCE_SECONDS = 0.25
+_PATIENCE_SECONDS = 1.0
 _REST_SECONDS = 5.0
 _CONNECTIONS = 16
 _GONE = (RedisError, OSError, asyncio.TimeoutError)
@@ -94,7 +94,7 @@ class Tally:
         if time.monotonic() < self._away_until:
             return None
         try:
-            async with asyncio.timeout(2 * _PATIENCE_SECONDS):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
                 found = await work()
         except _GONE as error:
             self._away_until = time.monotonic() + _REST_SECONDS

@@ -6,6 +6,7 @@ import asyncio
 import smtplib
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,11 @@ class SmtpDoor:
 
 @pytest.fixture
 async def door(house: House, tmp_path: Path) -> AsyncIterator[SmtpDoor]:
-    async for opened in _open(house, house.settings, tmp_path):
+    async with _open(house, house.settings, tmp_path) as opened:
         yield opened
 
 
+@asynccontextmanager
 async def _open(house: House, settings: Settings, directory: Path) -> AsyncIterator[SmtpDoor]:
     wakes, renderer, tally = Wakes(settings.redis_url), Renderer(1), Tally(settings.redis_url)
     database = house.database
@@ -82,18 +84,22 @@ async def _open(house: House, settings: Settings, directory: Path) -> AsyncItera
     guard.start()
     certificate = development_certificate(directory, "localhost")
     returns = ReturnPaths(database, wakes, house.keyring, settings.return_path_domain)
-    server = SmtpServer(settings, intake.submit_raw, credentials, Certificate(certificate, None), returns, guard, tally)
+    server = SmtpServer(
+        settings, intake.submit_raw, credentials, Certificate(certificate, None), returns, guard, tally, refusal_seconds=0.01
+    )
     listeners = Listeners.open("127.0.0.1", (0,), ())
     await server.start(listeners)
     port = listeners.starttls[0].getsockname()[1]
-    yield SmtpDoor(house, server, credentials, guard, port, ssl.create_default_context(cafile=str(certificate)))
-    await server.close(1.0)
-    listeners.close()
-    await guard.close()
-    await intake.close()
-    await renderer.close()
-    await tally.close()
-    await wakes.close()
+    try:
+        yield SmtpDoor(house, server, credentials, guard, port, ssl.create_default_context(cafile=str(certificate)))
+    finally:
+        await server.close(1.0)
+        listeners.close()
+        await guard.close()
+        await intake.close()
+        await renderer.close()
+        await tally.close()
+        await wakes.close()
 
 
 async def _lead_a_calm_life(house: House, user: str) -> None:
@@ -223,11 +229,36 @@ async def test_an_old_list_is_recognised_by_what_becomes_of_it(house: House, doo
 async def test_processes_know_of_each_other_s_mail(house: House, door: SmtpDoor, tmp_path: Path) -> None:
     user = await door.new_credential()
     await _lead_a_calm_life(house, user[0])
-    async for second in _open(house, house.settings, tmp_path):
+    async with _open(house, house.settings, tmp_path) as second:
         await door.send(user, [[f"one{n}@x.test" for n in range(40)]])
         await door.guard.flush()
         (mail,) = await second.send(user, [[f"two{n}@x.test" for n in range(20)]])
         assert set(await house.states(mail)) == {"held"}
+
+
+async def test_guesses_at_one_process_count_at_the_other_and_the_owner_gets_in(house: House, door: SmtpDoor, tmp_path: Path) -> None:
+    user, password = await door.new_credential()
+
+    def log_in(port: int, secret: str, address: str) -> int:
+        with smtplib.SMTP("localhost", port, timeout=30, source_address=(address, 0)) as client:
+            client.starttls(context=door.trusting)
+            try:
+                return client.login(user, secret)[0]
+            except smtplib.SMTPAuthenticationError as refused:
+                return refused.smtp_code
+            except smtplib.SMTPServerDisconnected:
+                return 421
+
+    async def try_at(at: SmtpDoor, secret: str, address: str) -> int:
+        return await asyncio.get_running_loop().run_in_executor(None, log_in, at.port, secret, address)
+
+    async with _open(house, house.settings, tmp_path) as second:
+        assert await try_at(door, password, "127.0.0.1") == 235
+        guesses = [await try_at((door, second)[number % 2], "wrong", "127.0.0.2") for number in range(10)]
+        assert set(guesses) == {535}
+        for each in (door, second):
+            assert await try_at(each, password, "127.0.0.2") in {421, 454}, "ten guesses, five at each"
+            assert await try_at(each, password, "127.0.0.1") == 235
 
 
 async def test_what_is_scheduled_keeps_its_time_when_it_is_released(house: House, door: SmtpDoor) -> None:
@@ -242,7 +273,7 @@ async def test_what_is_scheduled_keeps_its_time_when_it_is_released(house: House
 
 async def test_without_valkey_it_is_the_same(house: House, tmp_path: Path) -> None:
     settings = house.settings.model_copy(update={"redis_url": "unix:///nowhere/valkey"})
-    async for door in _open(house, settings, tmp_path):
+    async with _open(house, settings, tmp_path) as door:
         user = await door.new_credential(recipients_per_minute=100)
         await _lead_a_calm_life(house, user[0])
         (mail,) = await door.send(user, [["ada@x.test"]])

@@ -119,7 +119,7 @@ async def _take_all(rates: Rates, credential: SmtpCredential) -> int:
     return taken
 
 
-async def test_valkey_away_costs_half_a_second_once_and_nothing_else(door: OpenDoor) -> None:
+async def test_valkey_away_costs_a_second_once_and_nothing_else(door: OpenDoor) -> None:
     # A port that takes connections and says nothing is worse than one that is closed.
     writers: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _reader, writer: writers.append(writer), "127.0.0.1", 0)
@@ -127,7 +127,7 @@ async def test_valkey_away_costs_half_a_second_once_and_nothing_else(door: OpenD
     logins = Logins(door.credentials, tally, refusal_seconds=0)
     began = time.monotonic()
     assert await logins.verify(door.user, door.password, HERE, HERE)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.0
     began = time.monotonic()
     await _guess(logins, "smtp-nobody000000", "10.3.3.3", FAILURES_PER_PLACE)
     with pytest.raises(Refusal, match="454"):
