@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import smtplib
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,14 +241,12 @@ async def test_guesses_at_one_process_count_at_the_other_and_the_owner_gets_in(h
     user, password = await door.new_credential()
 
     def log_in(port: int, secret: str, address: str) -> int:
-        with smtplib.SMTP("localhost", port, timeout=30, source_address=(address, 0)) as client:
+        # Closed without QUIT: after a 454 the server has said goodbye already.
+        with closing(smtplib.SMTP("localhost", port, timeout=30, source_address=(address, 0))) as client:
             client.starttls(context=door.trusting)
-            try:
-                return client.login(user, secret)[0]
-            except smtplib.SMTPAuthenticationError as refused:
-                return refused.smtp_code
-            except smtplib.SMTPServerDisconnected:
-                return 421
+            client.ehlo()
+            # Not login(): that tries a wrong password by each mechanism.
+            return client.docmd("AUTH", "PLAIN " + base64.b64encode(f"\0{user}\0{secret}".encode()).decode())[0]
 
     async def try_at(at: SmtpDoor, secret: str, address: str) -> int:
         return await asyncio.get_running_loop().run_in_executor(None, log_in, at.port, secret, address)
@@ -257,7 +256,7 @@ async def test_guesses_at_one_process_count_at_the_other_and_the_owner_gets_in(h
         guesses = [await try_at((door, second)[number % 2], "wrong", "127.0.0.2") for number in range(10)]
         assert set(guesses) == {535}
         for each in (door, second):
-            assert await try_at(each, password, "127.0.0.2") in {421, 454}, "ten guesses, five at each"
+            assert await try_at(each, password, "127.0.0.2") == 454, "ten guesses, five at each"
             assert await try_at(each, password, "127.0.0.1") == 235
 
 
