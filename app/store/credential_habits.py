@@ -148,7 +148,7 @@ async def read_habits(connection: HotConnection, credential: str) -> KeptHabits:
         credential,
         _MOST_NETWORKS,
     )
-    return KeptHabits(*row[:6], tuple(SeenNetwork(*each) for each in networks))
+    return KeptHabits(row[0], row[1], row[2], row[3], row[4], row[5], tuple(SeenNetwork(*each) for each in networks))
 
 
 async def read_circle(connection: HotConnection, credential: str) -> bytes | None:
