@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     submission_idle_seconds: float = Field(300.0, description="How long a client may be silent (RFC 5321: at least 300).")
     submission_session_seconds: float = Field(3600.0, description="How long a session may last after its log-in.")
 
+    submission_first_allowance: int = Field(
+        1000,
+        description="Recipients an hour of an SMTP credential in its first day; what goes beyond is held. Later its habits decide.",
+        ge=1,
+    )
+
     # --- mail that comes back, and mail that comes in
     return_host: str = Field(
         "127.0.0.1",

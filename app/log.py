@@ -94,6 +94,14 @@ def wakes_back() -> None:
     _log.info("wakes_back")
 
 
+def tally_lost(error: BaseException) -> None:
+    _log.warning("tally_lost", cause=cause(error))
+
+
+def tally_back() -> None:
+    _log.info("tally_back")
+
+
 def chore_done(name: str, **facts: Any) -> None:
     _log.info("chore_done", chore=name, **facts)
 
@@ -132,6 +140,10 @@ def outcome_dropped(recipient_id: str) -> None:
 def login_refused(address: str, user_name: str | None) -> None:
     """A wrong password; `user_name` only where the password was right and the address was not: what was typed may be a password."""
     _log.info("login_refused", address=address, user_name=user_name)
+
+
+def credential_held(user_name: str, kind: str, incident_id: str) -> None:
+    _log.warning("credential_held", user_name=user_name, kind=kind, incident_id=incident_id)
 
 
 def smtp_session_failed(peer: str, error: BaseException) -> None:

@@ -26,6 +26,7 @@ from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
 from app.config import Settings
 from app.delivery.drain import Drain
+from app.delivery.incidents import keep_deciding
 from app.delivery.lease import Lease
 from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
@@ -40,7 +41,7 @@ from app.resolver import Resolver
 from app.watch.telling import Telling
 
 _OPEN_FILES = 4096
-_POLLS_PER_LOOK = 10  # for orders to erase somebody, and for owed reports: they may wait for some seconds
+_POLLS_PER_LOOK = 10  # for orders to erase somebody, owed reports, and decisions on held mail: they may wait for some seconds
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
 
@@ -69,10 +70,17 @@ async def drop_old_keys(database: store.db.Database, _settings: Settings) -> dic
         return {"dropped": await store.idempotency.drop_old_keys(connection)}
 
 
+async def drop_old_habits(database: store.db.Database, settings: Settings) -> dict[str, Any]:
+    async with database.transaction() as connection:
+        incidents = await store.incidents.drop_old_incidents(connection, settings.history_retention_days)
+        return {"dropped": await store.credential_habits.drop_old_habits(connection), "incidents": incidents}
+
+
 CHORES: dict[str, tuple[Chore, timedelta]] = {
     "make_partitions": (make_partitions, timedelta(hours=1)),
     "drop_partitions": (drop_partitions, timedelta(hours=1)),
     "drop_old_keys": (drop_old_keys, timedelta(minutes=10)),
+    "drop_old_habits": (drop_old_habits, timedelta(hours=1)),
 }
 
 
@@ -190,6 +198,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
         asyncio.create_task(_watch_chores(database, settings), name="chores"),
+        asyncio.create_task(keep_deciding(database, settings.poll_seconds * _POLLS_PER_LOOK), name="incidents"),
         asyncio.create_task(keep_erasing(database, settings.poll_seconds * _POLLS_PER_LOOK), name="erasing"),
         asyncio.create_task(Telling(database, intake, settings).run(settings.poll_seconds * _POLLS_PER_LOOK), name="telling"),
         asyncio.create_task(keep_reading(database, resolver, wakes, settings.poll_seconds), name="inbound"),

@@ -31,11 +31,13 @@ from app.accounts.credentials import Sender
 from app.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import normalise_domain, parse_mailbox
+from app.store.incidents import mark_of
 
 CACHE_SECONDS = 10.0
 MOST_ALLOWED_FROM = 100
 MOST_NETWORKS = 100
 MOST_PER_MINUTE = 1_000_000
+MOST_PER_HOUR = 100_000_000
 PURPOSE = "smtp-password"
 
 _UNKNOWN_SECONDS = 2.0
@@ -61,6 +63,8 @@ class SmtpCredential:
     stream: str | None
     pepper_id: int
     secret_hash: bytes
+    trusted_per_hour: int | None = None
+    held_for: str | None = None  # there is an incident, and its mail is held
 
     def may_be_used_from(self, address: str) -> bool:
         """Whether a client at this IP address may log in with it."""
@@ -84,6 +88,7 @@ class Wish:
     recipients_per_minute: int | None = None
     tells_failures: bool = True
     stream: str | None = None
+    trusted_per_hour: int | None = None
 
 
 class SmtpCredentialBook:
@@ -118,6 +123,21 @@ class SmtpCredentialBook:
             task = self._under_way[user_name] = asyncio.create_task(self._ask(user_name))
             task.add_done_callback(lambda done: self._told(user_name, done))
         return await asyncio.shield(task)
+
+    async def was_used_from(self, user_name: str, network: str) -> bool:
+        """Whether mail was sent with it from this network (misuse.network_of) for longer than a day, or its owner trusts the place."""
+        if _USER_NAME.fullmatch(user_name) is None:
+            return False
+        try:
+            async with self._database.hot() as connection:
+                return await store.credential_habits.is_network_known(connection, user_name, network)
+        except store.db.CONNECTION_ERRORS:
+            return False
+
+    def disguise(self, user_name: str) -> str:
+        """What stands for a user name where others may read: people type their passwords there."""
+        key = self._keyring.mac_key("smtp-user-name")
+        return hmac.digest(key, user_name.encode(errors="surrogateescape"), hashlib.sha256)[:16].hex()
 
     def forget(self, user_name: str) -> None:
         """It was changed here: it is asked for again at its next use."""
@@ -161,18 +181,19 @@ def check_wish(wish: Wish, streams: Sequence[str] | None = None) -> Wish:
         errors.append(FieldError("#/networks", "too_many", f"At most {MOST_NETWORKS} are allowed."))
     if wish.recipients_per_minute is not None and not 1 <= wish.recipients_per_minute <= MOST_PER_MINUTE:
         errors.append(FieldError("#/recipients_per_minute", "out_of_range", f"It must be between 1 and {MOST_PER_MINUTE}."))
+    if wish.trusted_per_hour is not None and not 1 <= wish.trusted_per_hour <= MOST_PER_HOUR:
+        errors.append(FieldError("#/trusted_per_hour", "out_of_range", f"It must be between 1 and {MOST_PER_HOUR}."))
     if wish.stream is not None and streams is not None and wish.stream not in streams:
         errors.append(FieldError("#/stream", "unknown_stream", f"There is no such stream; there are {', '.join(sorted(streams))}."))
     if errors:
         raise InvalidRequest(errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong.", errors=errors)
-    return Wish(wish.name, allowed, networks, wish.recipients_per_minute, wish.tells_failures, wish.stream)
+    return Wish(wish.name, allowed, networks, wish.recipients_per_minute, wish.tells_failures, wish.stream, wish.trusted_per_hour)
 
 
 async def create_smtp_credential(connection: AsyncConnection, keyring: Keyring, account_id: int, wish: Wish) -> tuple[Any, str]:
     """Make one of a checked wish; returns its row and the password, which nobody can read again."""
     user_name = "smtp-" + "".join(secrets.choice(_NAME_ALPHABET) for _ in range(12))
-    password = "".join(secrets.choice(_ALPHABET) for _ in range(36))
-    pepper_id = keyring.current_id
+    password, pepper_id = _new_password(), keyring.current_id
     row = {
         "id": user_name,
         "account_id": account_id,
@@ -184,14 +205,28 @@ async def create_smtp_credential(connection: AsyncConnection, keyring: Keyring, 
         "recipients_per_minute": wish.recipients_per_minute,
         "tells_failures": wish.tells_failures,
         "stream": wish.stream,
+        "trusted_per_hour": wish.trusted_per_hour,
     }
     return await store.smtp_credentials.insert_smtp_credential(connection, row), password
+
+
+async def renew_password(connection: AsyncConnection, keyring: Keyring, account_id: int | None, user_name: str) -> str:
+    """Another password for one of the account (None: of any), the old one is over; NotFound when it has no such credential."""
+    password, pepper_id = _new_password(), keyring.current_id
+    secret_hash = _hash(keyring, user_name, password, pepper_id)
+    if not await store.smtp_credentials.set_smtp_credential_password(connection, account_id, user_name, pepper_id, secret_hash):
+        raise NotFound("There is no such SMTP credential.")
+    return password
 
 
 async def revoke_smtp_credential(connection: AsyncConnection, account_id: int | None, user_name: str) -> None:
     """Revoke one of the account (None: of any, for the operator); NotFound when it has no such credential."""
     if not await store.smtp_credentials.set_smtp_credential_revoked(connection, account_id, user_name):
         raise NotFound("There is no such SMTP credential.")
+
+
+def _new_password() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(36))
 
 
 def _credential(row: Any) -> SmtpCredential:
@@ -205,6 +240,8 @@ def _credential(row: Any) -> SmtpCredential:
         stream=row.stream,
         pepper_id=row.pepper_id,
         secret_hash=bytes(row.secret_hash),
+        trusted_per_hour=row.trusted_per_hour,
+        held_for=f"{mark_of(row.incident_id)}, {row.incident_reason}" if row.incident_id is not None else None,
     )
 
 

@@ -38,7 +38,9 @@ class Event(BaseModel):
     id: Annotated[str, Field(pattern="^evt_[0-9a-f]{32}$")]
     type: EventType
     occurred_at: DateTime
-    message_id: Annotated[str | None, Field(pattern="^msg_[0-9a-f]{32}$", description="Null for what is not about mail (webhook.*).")]
+    message_id: Annotated[
+        str | None, Field(pattern="^msg_[0-9a-f]{32}$", description="Null for what is not about mail (webhook.*, credential.*).")
+    ]
     recipient_id: Annotated[str | None, Field(description="Null for what concerns the whole message, or no mail at all.")]
     email: Annotated[str | None, Field(description="The recipient's address.")]
     number: Annotated[int, Field(description="The recipient's own count of events; their order, whatever order they arrive in.")]

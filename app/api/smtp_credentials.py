@@ -1,11 +1,12 @@
 """/v1/smtp-credentials: user names and passwords for mail programs and applications that send over SMTP.
 
 A password is shown once, when it is made. Whoever makes a credential makes a way to send: a key needs messages:send too for that.
+When one does what it never does, its mail is held, and waits for a word: release or discard (accounts.decisions).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -13,14 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from app import store
+from app.accounts import decisions
 from app.accounts.credentials import Sender
 from app.accounts.smtp_credentials import (
     MOST_ALLOWED_FROM,
     MOST_NETWORKS,
+    MOST_PER_HOUR,
     MOST_PER_MINUTE,
     Wish,
     check_wish,
     create_smtp_credential,
+    renew_password,
     revoke_smtp_credential,
 )
 from app.api.body import read_json
@@ -30,6 +34,8 @@ from app.api.openapi import refusals
 from app.api.problems import invalid_fields
 from app.errors import FieldError, InvalidRequest
 from app.mail.header import check_text
+from app.store.ids import time_of
+from app.store.incidents import mark_of
 
 MOST_BODY_BYTES = 64 * 1024
 EXAMPLE = {"name": "Ada's Outlook", "allowed_from": ["ada@shop.example.com"]}
@@ -45,6 +51,11 @@ Networks = Annotated[
     list[str], Field(max_length=MOST_NETWORKS, description="IP addresses and networks (CIDR) it may be used from. Empty: all.")
 ]
 PerMinute = Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)]
+PerHour = Annotated[int, Field(ge=1, le=MOST_PER_HOUR)]
+_TRUSTED = (
+    "So many recipients an hour are right for it, and hold nothing, whatever its habits. Null: 1,000 in its first day (a setting of the"
+    " server), then by its habits. Releasing what was held raises it."
+)
 Failures = Annotated[
     bool, Field(description="Whether the sender wants to be told of a final failure by mail too. Kept; no such mail is written yet.")
 ]
@@ -60,6 +71,25 @@ class SmtpCredentialBody(BaseModel):
     recipients_per_minute: Annotated[PerMinute | None, Field(description="Most recipients a minute; null: as many as it can.")] = None
     tells_failures: Failures = True
     stream: Annotated[str | None, Field(description="Stream of its mail, unless a header says otherwise; null: transactional.")] = None
+    trusted_per_hour: Annotated[PerHour | None, Field(description=_TRUSTED)] = None
+
+
+class Held(BaseModel):
+    """What a credential did that it never does. Its mail is accepted and held until somebody has decided."""
+
+    model_config = ConfigDict(extra="forbid")
+    incident_id: Annotated[str, Field(pattern="^inc_[0-9a-f]{32}$", description="Reasons of held recipients begin with it.")]
+    reason: str
+    since: DateTime
+
+
+class Decided(BaseModel):
+    """A decision on what a credential's incident holds. It is carried out within seconds, however much that is."""
+
+    model_config = ConfigDict(extra="forbid")
+    incident_id: str
+    decision: Literal["release", "discard"]
+    recipients: Annotated[int, Field(description="So many were held.")]
 
 
 class SmtpCredential(BaseModel):
@@ -73,6 +103,8 @@ class SmtpCredential(BaseModel):
     recipients_per_minute: int | None
     tells_failures: Failures
     stream: str | None
+    trusted_per_hour: Annotated[int | None, Field(description=_TRUSTED)]
+    held: Annotated[Held | None, Field(description="Null: its mail goes out.")]
     created_at: DateTime
     last_used_at: Annotated[DateTime | None, Field(description="To some minutes.")]
     revoked_at: DateTime | None
@@ -89,8 +121,16 @@ class CreatedSmtpCredential(SmtpCredential):
     password: Annotated[str, Field(description="Keep it, it cannot be read again.")]
 
 
+class RenewedPassword(BaseModel):
+    """The only time that the password is shown."""
+
+    model_config = ConfigDict(extra="forbid")
+    user_name: str
+    password: Annotated[str, Field(description="Keep it, it cannot be read again.")]
+
+
 BODIES = (SmtpCredentialBody,)
-_FIELDS = tuple(name for name in SmtpCredential.model_fields if name != "user_name")
+_FIELDS = tuple(name for name in SmtpCredential.model_fields if name not in {"user_name", "held"})
 _read_body = TypeAdapter(SmtpCredentialBody).validate_python
 
 
@@ -121,7 +161,10 @@ async def create_one(request: Request) -> Response:
         check_text(body.name, "name")
     except ValueError as error:
         raise InvalidRequest(str(error), errors=[FieldError("#/name", "invalid_text", str(error))]) from error
-    wish = Wish(body.name, tuple(body.allowed_from), tuple(body.networks), body.recipients_per_minute, body.tells_failures, body.stream)
+    wish = Wish(
+        body.name, tuple(body.allowed_from), tuple(body.networks), body.recipients_per_minute, body.tells_failures, body.stream,
+        body.trusted_per_hour,
+    )  # fmt: skip
     wish = check_wish(wish, list(await house.streams.of_account(sender.account_id)))
     async with house.database.transaction() as connection:
         row, password = await create_smtp_credential(connection, house.keyring, sender.account_id, wish)
@@ -137,13 +180,70 @@ async def create_one(request: Request) -> Response:
 )
 async def revoke_one(request: Request, sender: Writer, user_name: str) -> Response:
     async with house_of(request).database.transaction() as connection:
-        known = user_name if user_name.isascii() and "\0" not in user_name else ""
-        await revoke_smtp_credential(connection, sender.account_id, known)
+        await revoke_smtp_credential(connection, sender.account_id, _name_in(user_name))
     return Response(status_code=204)
 
 
+@router.post(
+    "/v1/smtp-credentials/{user_name}/password",
+    operation_id="renewSmtpPassword",
+    summary="Give an SMTP credential another password",
+    response_model=RenewedPassword,
+    responses={
+        200: {"description": "The new password, for the only time; the old one is over within 10 seconds."},
+        **refusals(401, 403, 404, 503),
+    },
+)
+async def renew_one(request: Request, sender: Writer, user_name: str) -> Response:
+    sender.require("messages:send")
+    house = house_of(request)
+    async with house.database.transaction() as connection:
+        password = await renew_password(connection, house.keyring, sender.account_id, _name_in(user_name))
+    return _answer({"user_name": user_name, "password": password}, 200)
+
+
+@router.post(
+    "/v1/smtp-credentials/{user_name}/release",
+    operation_id="releaseHeldMail",
+    summary="Let go what an SMTP credential's incident holds, and trust it with as much",
+    status_code=202,
+    response_model=Decided,
+    responses=refusals(401, 403, 409, 503),
+)
+async def release_held(request: Request, sender: Writer, user_name: str) -> Response:
+    sender.require("messages:send")
+    return await _decide(request, sender, user_name, decisions.release)
+
+
+@router.post(
+    "/v1/smtp-credentials/{user_name}/discard",
+    operation_id="discardHeldMail",
+    summary="Cancel what an SMTP credential's incident holds",
+    description="Renew the password or revoke the credential first: else whoever has it goes on.",
+    status_code=202,
+    response_model=Decided,
+    responses=refusals(401, 403, 409, 503),
+)
+async def discard_held(request: Request, sender: Writer, user_name: str) -> Response:
+    sender.require("messages:send")
+    return await _decide(request, sender, user_name, decisions.discard)
+
+
+async def _decide(request: Request, sender: Sender, user_name: str, decision: decisions.Decision) -> Response:
+    async with house_of(request).database.hot() as connection, connection.transaction():
+        incident, held = await decision(connection, sender.account_id, _name_in(user_name), sender.key_id)
+    return _answer({"incident_id": mark_of(incident.id), "decision": incident.decision, "recipients": held}, 202)
+
+
+def _name_in(path: str) -> str:
+    """A user name as it came in the path; what PostgreSQL could not even look for is nobody's."""
+    return path if path.isascii() and "\0" not in path else ""
+
+
 def _shown(row: Any) -> dict[str, Any]:
-    return {"user_name": row.id} | {name: getattr(row, name) for name in _FIELDS}
+    incident = getattr(row, "incident_id", None)  # a new one has none
+    held = {"incident_id": mark_of(incident), "reason": row.incident_reason, "since": time_of(incident)} if incident is not None else None
+    return {"user_name": row.id} | {name: getattr(row, name) for name in _FIELDS} | {"held": held}
 
 
 def _answer(value: dict[str, Any], status: int) -> Response:

@@ -16,6 +16,7 @@ import uvloop
 
 from app import log
 from app.accounts.domains import DomainBook
+from app.accounts.guard import Guard
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
@@ -30,6 +31,7 @@ from app.rendering import Renderer
 from app.smtpd.certificate import Certificate, CertificateError, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
 from app.store.db import Database
+from app.tally import Tally
 
 # What a process needs beside its connections: databases, logs, certificates.
 _OTHER_FILES = 64
@@ -79,9 +81,15 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         stack.push_async_callback(intake.close)
         certificate = Certificate(certificate_file(settings), settings.submission_key)
         arrivals = Arrivals(database, wakes, keyring, settings)
-        server = SmtpServer(settings, intake.submit_raw, SmtpCredentialBook(database, keyring), certificate, arrivals)
+        credentials = SmtpCredentialBook(database, keyring)
+        guard = Guard(database, credentials, wakes, first_allowance=settings.submission_first_allowance)
+        stack.push_async_callback(guard.close)
+        tally = Tally(settings.redis_url)
+        stack.push_async_callback(tally.close)
+        server = SmtpServer(settings, intake.submit_raw, credentials, certificate, arrivals, guard, tally)
         wakes.start()
         intake.start()
+        guard.start()
         await server.start(listeners)
         freeze_heap()
         await stopping.wait()

@@ -76,7 +76,7 @@ async def release(database: store.db.Database, wanted: Wanted, *, progress: Prog
         progress(released)
 
 
-async def drop(database: store.db.Database, wanted: Wanted, *, progress: Progress = lambda _rows: None) -> int:
+async def drop(database: store.db.Database, wanted: Wanted, *, reason: str = DROPPED, progress: Progress = lambda _rows: None) -> int:
     """Cancel held recipients for good, with an event for each; how many."""
     dropped = 0
     while True:
@@ -86,16 +86,16 @@ async def drop(database: store.db.Database, wanted: Wanted, *, progress: Progres
                 by_account[held.account_id].append(held.id)
             rows = 0
             for account_id, recipients in by_account.items():
-                rows += await _drop(connection, account_id, recipients)
+                rows += await _drop(connection, account_id, recipients, reason)
         if not rows:
             return dropped
         dropped += rows
         progress(dropped)
 
 
-async def _drop(connection: store.db.HotConnection, account_id: int, recipients: list[UUID]) -> int:
+async def _drop(connection: store.db.HotConnection, account_id: int, recipients: list[UUID], reason: str) -> int:
     withdrawn = await store.queue.withdraw(connection, account_id, recipients)
     told = await store.messages.cancel_recipients(connection, account_id, withdrawn)
-    facts = {"reason": DROPPED}
+    facts = {"reason": reason}
     await record(connection, [Event(EventType.CANCELLED, t.account_id, t.recipient_id, t.events, facts) for t in told])
     return len(withdrawn)

@@ -92,7 +92,7 @@ def event_object(row: FeedRow) -> dict[str, Any]:
 
 
 def is_of_message(row: FeedRow) -> bool:
-    """Whether an event is about mail that was sent; others are about an endpoint, or about mail that came in."""
+    """Whether an event is about mail that was sent; others are about an endpoint, mail that came in, or a credential's incident."""
     return row.type.startswith("message.")
 
 

@@ -1,10 +1,10 @@
 """record(): the only way anything becomes history.
 
 An event is an immutable fact about one recipient (`accepted`: about the message; inbound.*: about a mail that came in; webhook.*: about
-an endpoint). It is written in the transaction that made it true, and its consequences with it: an address that a receiver called dead is
-suppressed in the same breath. The two statements that every message passes, accept and settle, carry their events themselves, in the
-words and under the names of this file. Who is told (feed, webhooks) reads the log later; nothing is sent from here. Only an erasure
-changes what was written (store.erasure).
+an endpoint; credential.*: about an incident). It is written in the transaction that made it true, and its consequences with it: an
+address that a receiver called dead is suppressed in the same breath. The two statements that every message passes, accept and settle,
+carry their events themselves, in the words and under the names of this file. Who is told (feed, webhooks) reads the log later; nothing
+is sent from here. Only an erasure changes what was written (store.erasure).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class EventType(StrEnum):
     RESUBSCRIBED = "message.resubscribed"  # its reader came back to a stream
     REPLIED = "message.replied"  # a person answered it, by mail to an inbound route
     INBOUND_RECEIVED = "inbound.received"  # a mail came in by an inbound route
+    CREDENTIAL_HELD = "credential.held"  # an SMTP credential did what it never does: its mail is held until somebody decides
     WEBHOOK_FAILING = "webhook.failing"  # a webhook endpoint has been down for a day; it will be disabled
     WEBHOOK_DISABLED = "webhook.disabled"  # nothing is posted to it until its account enables it again
     WEBHOOK_TEST = "webhook.test"  # asked for by the account; posted, and in no feed
@@ -58,7 +59,8 @@ EVENT_OF = {
 
 @dataclass(slots=True)
 class Event:
-    """`about` is the recipient's id, of `accepted` the message's, of inbound.* the mail's that came in, of webhook.* the endpoint's.
+    """`about` is the recipient's id, of `accepted` the message's, of inbound.* the mail's that came in, of webhook.* the endpoint's, of
+    credential.* the incident's.
 
     `number` counts the recipient's events from 1, and is 0 for what is not about a recipient.
     """

@@ -45,6 +45,7 @@ class RawSubmission:
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
     the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
     `is_report`: it is a delivery report of the house, which leaves with the null reverse path.
+    `held_for`: why it is accepted and held (accounts.guard).
     """
 
     raw: bytes
@@ -56,6 +57,7 @@ class RawSubmission:
     tells_failures: bool = False
     stream: str | None = None
     is_report: bool = False
+    held_for: str | None = None
 
 
 @dataclass(slots=True)

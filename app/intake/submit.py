@@ -65,6 +65,7 @@ class Submission:
     template: TemplateUse | None = None
     taken: Taken | None = None  # finished mail: the draft is only what its header says
     is_report: bool = False  # a delivery report of the house
+    held_for: str | None = None
 
 
 @dataclass(slots=True)
@@ -256,6 +257,7 @@ class Intake:
             mould=made.mould,
             about_bytes=made.about_bytes,
             brings_mould=made.brings_mould,
+            held_for=submission.held_for,
         )
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
@@ -328,6 +330,7 @@ def _submission_of(taken: Taken, raw: RawSubmission, idempotency_key: str | None
         said.template,
         taken,
         raw.is_report,
+        raw.held_for,
     )
 
 

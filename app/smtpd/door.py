@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.accounts.credentials import Sender
+from app.accounts.guard import Guard
 from app.feedback.arrivals import Destination
 from app.feedback.reports import Taken
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.mail.inbound_trace import Origin
 from app.smtpd.crowd import Crowd
-from app.smtpd.login import Logins, Rates
+from app.smtpd.login import Logins
+from app.smtpd.rates import Rates
 
 
 class Room:
@@ -52,6 +54,7 @@ class SubmissionDoor(Door):
     submit: Callable[[Sender, RawSubmission], Awaitable[Receipt]]
     logins: Logins
     rates: Rates
+    guard: Guard
     most_recipients: int
 
 

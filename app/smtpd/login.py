@@ -1,14 +1,16 @@
 """Who may log in, and how often one may guess.
 
-A guess is hopeless (214 bits), so the limits here spare the database and the log, and tell people with a mistyped password soon:
+A guess is hopeless (214 bits), so the limits here spare the database and the log, and tell people with a mistyped password soon. In ten
+minutes, in all SMTP processes together:
 
-* from one address ten wrong passwords in ten minutes, for one user name fifty from wherever; what comes then is not looked at until
-  they are over;
-* an address that has logged in as a user name within the last day has ten for that name whatever others do: who guesses at somebody's
-  password, from many addresses or from the next desk, does not lock its owner out.
+* from one address ten wrong passwords, from one network (an IPv4 /24, an IPv6 /48) a hundred, for one user name fifty from wherever; what
+  comes then is not looked at until they are over. Each "no" comes more slowly than the one before, up to sixteen times;
+* who guesses at somebody's password, from many addresses or from the next desk, does not lock its owner out: an address that has logged
+  in as a user name within the last day, and a network that its mail has come from for longer, have ten for that name whatever others do.
 
-Every "no" takes the same time, whether the user name is there or not. Memory is of this process, and bounded: what is driven out by a flood
-is the oldest failure, never a success.
+Every "no" takes the same time, whether the user name is there or not. The counts are shared by Valkey (app.tally) and kept here too: while
+Valkey is away each process goes by what it has seen itself. This memory is bounded: what is driven out by a flood is the oldest failure,
+never a success.
 """
 
 from __future__ import annotations
@@ -16,48 +18,88 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from app import log
+from app.accounts.misuse import network_of
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.errors import RelayError
 from app.smtpd.replies import Refusal, reply_to
+from app.tally import Tally
 
 WINDOW_SECONDS = 600.0
 FAILURES_PER_PLACE = 10
+FAILURES_PER_NETWORK = 100
 FAILURES_PER_NAME = 50
 _KNOWN_SECONDS = 86_400.0
+_STRANGE_SECONDS = 60.0
+_SLOWEST = 4  # doublings of the first delay
 _REMEMBERED = 30_000
-_LONGEST_NAME = 64
 _WRONG = "535 5.7.8 The user name or the password is wrong, or the credential was revoked"
 
 
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    """Who tries: the names of what is counted about it."""
+
+    place: str
+    network: str
+    name: str
+    both: str
+    known: str
+
+    @property
+    def counted(self) -> tuple[tuple[str, int], ...]:
+        """What a failure counts for, and how many are of interest."""
+        return (
+            (self.place, FAILURES_PER_PLACE),
+            (self.both, FAILURES_PER_PLACE),
+            (self.network, FAILURES_PER_NETWORK),
+            (self.name, FAILURES_PER_NAME),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a guest: failures of its own, and whether it is no stranger to the user name."""
+
+    failures: int
+    is_known: bool
+
+
 class Logins:
-    """The log-ins of one process."""
+    """The log-ins of one process; the counts are those of all."""
 
     def __init__(
-        self, credentials: SmtpCredentialBook, *, refusal_seconds: float = 0.5, clock: Callable[[], float] = time.monotonic
+        self, credentials: SmtpCredentialBook, tally: Tally, *, refusal_seconds: float = 0.5, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._credentials = credentials
+        self._tally = tally
         self._refusal_seconds = refusal_seconds
         self._clock = clock
-        self._failures: OrderedDict[Hashable, list[float]] = OrderedDict()
-        self._successes: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._successes: OrderedDict[str, float] = OrderedDict()
+        self._strange: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def verify(self, user_name: str, password: str, address: str, place: str) -> SmtpCredential:
         """The credential of who logs in from this address; raises Refusal."""
         began = time.monotonic()
-        self._refuse_guessers(user_name, place)
+        guest = self._guest(user_name, address, place)
+        standing = await self._refuse_guessers(guest, user_name, address)
         try:
             found = await self._credentials.verify(user_name, password)
         except RelayError as error:
             raise Refusal(reply_to(error)) from error
         if found is not None and found.may_be_used_from(address):
-            self._remember_success(found.user_name, place)
+            await self._remember_success(guest)
             return found
-        self._remember_failure(user_name, place)
+        self._remember_failure(guest)
+        await self._tally.count([name for name, _ in guest.counted], int(WINDOW_SECONDS))
         log.login_refused(address, user_name if found is not None else None)
-        await asyncio.sleep(max(0.0, began + self._refusal_seconds - time.monotonic()))
+        delay = self._refusal_seconds * 2 ** min(standing.failures, _SLOWEST)
+        await asyncio.sleep(max(0.0, began + delay - time.monotonic()))
         raise Refusal(f"535 5.7.8 This credential may not be used from {address}" if found is not None else _WRONG)
 
     async def is_still_good(self, credential: SmtpCredential) -> SmtpCredential:
@@ -67,57 +109,62 @@ class Logins:
         except RelayError as error:
             raise Refusal(reply_to(error)) from error
         if found is None or found.secret_hash != credential.secret_hash:
-            raise Refusal("421 4.7.0 The credential was revoked")
+            raise Refusal("421 4.7.0 The credential was revoked, or has another password")
         return found
 
-    def _refuse_guessers(self, user_name: str, place: str) -> None:
+    def _guest(self, user_name: str, address: str, place: str) -> _Guest:
+        who = self._credentials.disguise(user_name)
+        return _Guest(
+            f"login:place:{place}", f"login:net:{network_of(address)}", f"login:name:{who}", f"login:both:{who}:{place}",
+            f"login:known:{who}:{place}",
+        )  # fmt: skip
+
+    async def _refuse_guessers(self, guest: _Guest, user_name: str, address: str) -> Standing:
+        names = [name for name, _ in guest.counted]
+        shared = await self._tally.read([*names, guest.known]) or [0] * 5
         now = self._clock()
-        known = self._successes.get((user_name, place), 0.0) > now
-        own = ("both", user_name[:_LONGEST_NAME], place) if known else ("place", place)
-        if self._count(own, now) >= FAILURES_PER_PLACE:
+        place, both, network, name = (max(self._count(each, now), told) for each, told in zip(names, shared[:4], strict=True))
+        is_known = self._successes.get(guest.known, 0.0) > now or shared[4] > 0
+        is_over = place >= FAILURES_PER_PLACE or network >= FAILURES_PER_NETWORK or name >= FAILURES_PER_NAME
+        if is_over and not is_known:
+            is_known = await self._has_sent_from(user_name, network_of(address), now)
+        own = both if is_known else place
+        if own >= FAILURES_PER_PLACE or (not is_known and network >= FAILURES_PER_NETWORK):
             raise Refusal("454 4.7.0 Too many wrong passwords from your address: try again in ten minutes")
-        if not known and self._count(("name", user_name[:_LONGEST_NAME]), now) >= FAILURES_PER_NAME:
+        if not is_known and name >= FAILURES_PER_NAME:
             raise Refusal("454 4.7.0 Too many wrong passwords for this user name: try again in ten minutes")
+        return Standing(own, is_known)
 
-    def _count(self, key: Hashable, now: float) -> int:
-        return sum(at > now - WINDOW_SECONDS for at in self._failures.get(key, ()))
+    async def _has_sent_from(self, user_name: str, network: str, now: float) -> bool:
+        """What PostgreSQL knows of a network that neither this process nor Valkey remembers; asked once a minute at most."""
+        key = user_name[:64], network
+        if self._strange.get(key, 0.0) > now:
+            return False
+        if await self._credentials.was_used_from(user_name, network):
+            return True
+        self._strange[key] = now + _STRANGE_SECONDS
+        _bound(self._strange)
+        return False
 
-    def _remember_failure(self, user_name: str, place: str) -> None:
+    def _count(self, name: str, now: float) -> int:
+        return sum(at > now - WINDOW_SECONDS for at in self._failures.get(name, ()))
+
+    def _remember_failure(self, guest: _Guest) -> None:
         now = self._clock()
-        name = user_name[:_LONGEST_NAME]
-        places = ((("place", place), FAILURES_PER_PLACE), (("both", name, place), FAILURES_PER_PLACE))
-        for key, most in (*places, (("name", name), FAILURES_PER_NAME)):
-            self._failures[key] = [*self._failures.get(key, ()), now][-most:]
-            self._failures.move_to_end(key)
-        while len(self._failures) > _REMEMBERED:
-            self._failures.popitem(last=False)
+        for name, most in guest.counted:
+            self._failures[name] = [*self._failures.get(name, ()), now][-most:]
+            self._failures.move_to_end(name)
+            _bound(self._failures)
 
-    def _remember_success(self, user_name: str, place: str) -> None:
-        self._successes[user_name, place] = self._clock() + _KNOWN_SECONDS
-        self._successes.move_to_end((user_name, place))
-        if len(self._successes) > _REMEMBERED:
-            self._successes.popitem(last=False)
+    async def _remember_success(self, guest: _Guest) -> None:
+        was_known = self._successes.get(guest.known, 0.0) > self._clock() + _KNOWN_SECONDS / 2
+        if not was_known:
+            await self._tally.remember({guest.known: int(_KNOWN_SECONDS)})
+            self._successes[guest.known] = self._clock() + _KNOWN_SECONDS
+        self._successes.move_to_end(guest.known)
+        _bound(self._successes)
 
 
-class Rates:
-    """How many recipients a minute each credential has left: a bucket that holds a minute's worth."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, credential: SmtpCredential) -> None:
-        """One more recipient; raises Refusal when the minute is used up."""
-        most = credential.recipients_per_minute
-        if most is None:
-            return
-        now = self._clock()
-        left, at = self._left.get(credential.user_name, (float(most), now))
-        left = min(float(most), left + (now - at) * most / 60.0)
-        if left < 1.0:
-            wait = max(1, round((1.0 - left) * 60.0 / most))
-            raise Refusal(f"451 4.7.1 This credential may send to {most} recipients a minute: try again in {wait} s")
-        self._left[credential.user_name] = (left - 1.0, now)
-        self._left.move_to_end(credential.user_name)
-        if len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
+def _bound(memory: OrderedDict[Any, Any]) -> None:
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.accounts.credentials import Sender
+from app.accounts.guard import Guard
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.config import Settings
 from app.feedback.arrivals import Arrivals
@@ -23,9 +24,11 @@ from app.smtpd.certificate import Certificate
 from app.smtpd.connection import HANDSHAKE_SECONDS
 from app.smtpd.crowd import Crowd, Guest
 from app.smtpd.door import ReturnDoor, Room, SubmissionDoor
-from app.smtpd.login import Logins, Rates
+from app.smtpd.login import Logins
+from app.smtpd.rates import Rates
 from app.smtpd.returns import Return
 from app.smtpd.submission import Submission
+from app.tally import Tally
 
 _BACKLOG = 512
 _LOOK_SECONDS = 0.05
@@ -67,14 +70,17 @@ class SmtpServer:
         credentials: SmtpCredentialBook,
         certificate: Certificate,
         arrivals: Arrivals,
+        guard: Guard,
+        tally: Tally,
         *,
         refusal_seconds: float = 0.5,
     ) -> None:
         self.door = SubmissionDoor(
             hostname=settings.submission_name or settings.helo_name,
             submit=submit,
-            logins=Logins(credentials, refusal_seconds=refusal_seconds),
-            rates=Rates(),
+            logins=Logins(credentials, tally, refusal_seconds=refusal_seconds),
+            rates=Rates(tally),
+            guard=guard,
             crowd=Crowd(settings.submission_connections, settings.submission_connections_per_address),
             room=Room(settings.submission_bytes),
             most_bytes=settings.max_message_bytes,

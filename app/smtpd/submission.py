@@ -136,7 +136,7 @@ class Submission(Connection):
             if len(transaction.recipients) >= self.door.most_recipients:
                 # RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
                 raise Refusal(f"452 4.5.3 At most {self.door.most_recipients} recipients are taken at once: send to the others afterwards")
-            self.door.rates.take(credential)
+            await self.door.rates.take(credential)
         except Refusal:
             self.errors -= 1  # a list may hold many bad addresses, and is sent to the good ones
             raise
@@ -167,10 +167,14 @@ class Submission(Connection):
     async def _take_message(self, credential: SmtpCredential, transaction: _Transaction) -> str:
         """Read the content and hand it in; the reply to it."""
         coming = Incoming(self.door.room, self.door.most_bytes)
+        guard, passage = self.door.guard, None
         try:
             await read_to_end(self._reader, lambda piece: self._take(coming, piece))
             raw = tidy(coming.whole())
             mail = transaction.mail
+            # A content may take an hour to come: what holds for the credential now decides.
+            credential = self._credential = await self.door.logins.is_still_good(credential)
+            passage = await guard.admit(credential, self.address, [each.address for each in transaction.recipients])
             submission = RawSubmission(
                 raw=raw,
                 envelope_from=mail.address,
@@ -180,6 +184,7 @@ class Submission(Connection):
                 allowed_from=credential.allowed_from,
                 tells_failures=credential.tells_failures,
                 stream=credential.stream,
+                held_for=passage.held_for,
             )
             self.is_committing = True
             # A client that goes now has its message taken all the same: the commit may be under way.
@@ -187,10 +192,13 @@ class Submission(Connection):
         except Refusal as refusal:
             return refusal.reply
         except RelayError as error:
+            if passage is not None:
+                guard.give_back(passage)
             return reply_to(error)
         finally:
             self.is_committing = False
             coming.give_back()
+        guard.note(passage, [each.id for each in receipt.recipients])
         self.errors = self.idle_commands = 0
         return f"250 2.0.0 Accepted as {public_id('msg', receipt.message_id)}"
 

@@ -10,6 +10,7 @@ Nothing here decides, commits or knows a protocol. The statements that touch sev
 from app.store import (
     accounts,
     chores,
+    credential_habits,
     db,
     deliverables,
     domains,
@@ -23,6 +24,7 @@ from app.store import (
     ids,
     inbound,
     inbound_routes,
+    incidents,
     messages,
     moulds,
     owed_reports,
@@ -48,6 +50,7 @@ from app.store import (
 __all__ = [
     "accounts",
     "chores",
+    "credential_habits",
     "db",
     "deliverables",
     "domains",
@@ -61,6 +64,7 @@ __all__ = [
     "ids",
     "inbound",
     "inbound_routes",
+    "incidents",
     "messages",
     "moulds",
     "owed_reports",

@@ -90,15 +90,16 @@ async def list_held(connection: HotConnection, wanted: Wanted, limit: int) -> li
 # after two more deaths.
 _RELEASE = f"""
 WITH picked AS MATERIALIZED (
-    SELECT q.recipient_id, q.account_id {_HELD} ORDER BY q.recipient_id LIMIT $3 FOR UPDATE OF q
+    SELECT q.recipient_id, q.account_id, greatest(r.next_attempt_at, now()) AS due_at
+    {_HELD} ORDER BY q.recipient_id LIMIT $3 FOR UPDATE OF q
 ), freed AS (
-    UPDATE queue q SET due_at = now(), claims = least(q.claims, {ALONE_FROM_CLAIMS}) FROM picked p WHERE q.recipient_id = p.recipient_id
+    UPDATE queue q SET due_at = p.due_at, claims = least(q.claims, {ALONE_FROM_CLAIMS}) FROM picked p WHERE q.recipient_id = p.recipient_id
 )
-UPDATE recipients r SET state = 'ready', reason = NULL
+UPDATE recipients r SET state = CASE WHEN p.due_at > now() THEN 'scheduled' ELSE 'ready' END, reason = NULL
 FROM picked p WHERE r.account_id = p.account_id AND r.id = p.recipient_id RETURNING r.id
 """  # noqa: S608  (a constant above)
 
 
 async def release_held(connection: HotConnection, wanted: Wanted, limit: int) -> int:
-    """Let up to `limit` held rows go, oldest first; how many. They are due now, and a worker makes them ready."""
+    """Let up to `limit` held rows go, oldest first; how many. They are due now, or at the send_at of what was held when it was accepted."""
     return len(await connection.fetch(_RELEASE, wanted.account_id, wanted.reason, limit))

@@ -138,21 +138,17 @@ class Accepted:
 
 
 async def read_accepted(connection: HotConnection, account_id: int, message_id: UUID) -> Accepted | None:
-    """The message as it was accepted: a recipient was suppressed then, or scheduled, or ready.
+    """The message as it was accepted: a recipient was suppressed then, or held, or scheduled, or ready.
 
-    Who was suppressed at the door has an event of the recipient's own id (store.submissions); who was later, before a worker sent it,
-    has another.
+    Who was suppressed or held at the door has an event of the recipient's own id (store.submissions); who was later has another.
     """
     rows = await connection.fetch(
         """
         SELECT m.rfc_message_id, r.id, r.address, r.kind,
-               CASE WHEN d.at_the_door THEN 'suppressed' WHEN m.send_at IS NOT NULL THEN 'scheduled' ELSE 'ready' END AS state,
-               CASE WHEN d.at_the_door THEN r.reason END AS reason
+               CASE WHEN d.type IS NOT NULL THEN substr(d.type, 9) WHEN m.send_at IS NOT NULL THEN 'scheduled' ELSE 'ready' END AS state,
+               CASE WHEN d.type = 'message.suppressed' THEN r.reason ELSE d.facts->>'reason' END AS reason
         FROM messages m JOIN recipients r ON r.account_id = m.account_id AND r.id BETWEEN $2 AND $3
-        CROSS JOIN LATERAL (
-            SELECT r.state = 'suppressed'
-                   AND EXISTS (SELECT FROM events WHERE account_id = $1 AND about = r.id AND id = r.id) AS at_the_door
-        ) d
+        LEFT JOIN LATERAL (SELECT type, facts FROM events WHERE account_id = $1 AND about = r.id AND id = r.id) d ON true
         WHERE m.account_id = $1 AND m.id = $2 ORDER BY r.id
         """,
         account_id,

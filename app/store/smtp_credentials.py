@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.accounts import accounts
-from app.store.db import metadata
+from app.store.db import HotConnection, metadata
+from app.store.incidents import incidents
 
 smtp_credentials = Table(
     "smtp_credentials",
@@ -30,6 +31,8 @@ smtp_credentials = Table(
     # Final failures are told to the submitting address by mail.
     Column("tells_failures", Boolean, nullable=False, server_default="true"),
     Column("stream", Text),
+    # So many an hour are nothing unusual, because its owner says so (accounts.misuse).
+    Column("trusted_per_hour", Integer),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("last_used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
@@ -46,12 +49,19 @@ async def insert_smtp_credential(connection: AsyncConnection, row: dict[str, Any
 
 
 async def find_smtp_credential(connection: AsyncConnection, user_name: str) -> Row[Any] | None:
-    """One that is not revoked, with its account's `paused_at` and whether its `last_used_at` is to be stamped (primary key)."""
+    """One that is not revoked, with its account's `paused_at`, its open incident and whether its `last_used_at` is to be stamped."""
     last_used = smtp_credentials.c.last_used_at
     stamp_due = or_(last_used.is_(None), last_used < func.now() - _STAMP_EVERY)
     query = (
-        select(smtp_credentials, accounts.c.paused_at, stamp_due.label("stamp_due"))
+        select(
+            smtp_credentials,
+            accounts.c.paused_at,
+            stamp_due.label("stamp_due"),
+            incidents.c.id.label("incident_id"),
+            incidents.c.reason.label("incident_reason"),
+        )
         .join(accounts, accounts.c.id == smtp_credentials.c.account_id)
+        .outerjoin(incidents, (incidents.c.credential == smtp_credentials.c.id) & incidents.c.decided_at.is_(None))
         .where(smtp_credentials.c.id == user_name, smtp_credentials.c.revoked_at.is_(None))
     )
     return (await connection.execute(query)).one_or_none()
@@ -62,8 +72,12 @@ async def stamp_smtp_credential(connection: AsyncConnection, user_name: str) -> 
 
 
 async def list_smtp_credentials(connection: AsyncConnection, account_id: int) -> Sequence[Row[Any]]:
-    """The account's, revoked ones too, oldest first (index on account_id)."""
-    query = select(smtp_credentials).where(smtp_credentials.c.account_id == account_id)
+    """The account's, revoked ones too, oldest first (index on account_id), each with its open incident."""
+    query = (
+        select(smtp_credentials, incidents.c.id.label("incident_id"), incidents.c.reason.label("incident_reason"))
+        .outerjoin(incidents, (incidents.c.credential == smtp_credentials.c.id) & incidents.c.decided_at.is_(None))
+        .where(smtp_credentials.c.account_id == account_id)
+    )
     return (await connection.execute(query.order_by(smtp_credentials.c.created_at, smtp_credentials.c.id))).all()
 
 
@@ -82,3 +96,21 @@ async def set_smtp_credential_revoked(connection: AsyncConnection, account_id: i
     revoked_at = func.coalesce(smtp_credentials.c.revoked_at, func.now())
     done = await connection.execute(update(smtp_credentials).where(*where).values(revoked_at=revoked_at))
     return done.rowcount > 0
+
+
+async def set_smtp_credential_password(
+    connection: AsyncConnection, account_id: int | None, user_name: str, pepper_id: int, secret_hash: bytes
+) -> bool:
+    """Another password from now on (account None: of whatever account); whether there is such a credential, not revoked."""
+    where = [smtp_credentials.c.id == user_name, smtp_credentials.c.revoked_at.is_(None)]
+    if account_id is not None:
+        where.append(smtp_credentials.c.account_id == account_id)
+    done = await connection.execute(update(smtp_credentials).where(*where).values(pepper_id=pepper_id, secret_hash=secret_hash))
+    return done.rowcount > 0
+
+
+async def raise_trust(connection: HotConnection, user_name: str, per_hour: int) -> None:
+    """So many recipients an hour are right for it; what it was trusted with before stays, if that was more."""
+    await connection.execute(
+        "UPDATE smtp_credentials SET trusted_per_hour = greatest(trusted_per_hour, $2) WHERE id = $1", user_name, per_hour
+    )

@@ -40,7 +40,7 @@ TRANSITIONS: dict[RecipientState, frozenset[RecipientState]] = {
     _S.SCHEDULED: frozenset({_S.READY, _S.HELD, _S.SUPPRESSED, _S.CANCELLED}),
     _S.READY: frozenset({_S.CLAIMED, _S.HELD, _S.SUPPRESSED, _S.CANCELLED}),
     _S.DEFERRED: frozenset({_S.READY, _S.HELD, _S.SUPPRESSED, _S.CANCELLED}),
-    _S.HELD: frozenset({_S.READY, _S.SUPPRESSED, _S.CANCELLED}),
+    _S.HELD: frozenset({_S.READY, _S.SCHEDULED, _S.SUPPRESSED, _S.CANCELLED}),
     _S.CLAIMED: frozenset({_S.DELIVERED, _S.BOUNCED, _S.DEFERRED, _S.EXPIRED, _S.FAILED, _S.SUPPRESSED, _S.HELD, _S.READY}),
     _S.DELIVERED: frozenset({_S.BOUNCED_LATE}),
     _S.BOUNCED: frozenset(),

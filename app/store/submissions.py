@@ -6,7 +6,7 @@ the word of events.record; their ids are those of what they are about, which not
 
 What it decides, it decides in the database: a submission whose idempotency key is taken is left out whole, a
 suppressed recipient begins and ends as suppressed (of which its sender may be owed a report), and the site of a known domain goes with
-the queue row as a hint.
+the queue row as a hint. What is held was decided before.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class NewMessage:
     # Rendered at delivery: then `head` is empty, `body` a filling packed against the mould, and the size of the mail an estimate.
     mould: Mould | None = None
     about_bytes: int | None = None
+    held_for: str | None = None  # it is accepted, and waits for somebody's word
     brings_mould: bool = False  # it is the mould's first, and has the room that the mould takes to answer for
 
     @property
@@ -93,9 +94,10 @@ _WRITE = f"""
 WITH input AS (
     SELECT * FROM unnest(
         $1::int[], $2::uuid[], $3::text[], $4::smallint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[], $26::smallint[]
+        $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[], $26::smallint[],
+        $30::text[]
     ) AS i(account_id, id, stream, class, domain_id, from_address, subject, rfc_message_id, tags, metadata,
-           send_at, expires_at, purge_on, size_bytes, key, body_hash, facts, adds)
+           send_at, expires_at, purge_on, size_bytes, key, body_hash, facts, adds, held_for)
 ), keyed AS (
     INSERT INTO idempotency_keys (account_id, key, body_hash, message_id)
     SELECT account_id, key, body_hash, id FROM input WHERE key IS NOT NULL ORDER BY account_id, key
@@ -116,8 +118,10 @@ WITH input AS (
          AS c(id, head, body, part_map, tracking, mould_id)
     JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
-    SELECT f.account_id, r.id, r.address, r.kind, r.dsn, f.class, f.size_bytes, f.send_at, s.reason, coalesce(d.site_id, 0) AS site_id,
-           CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
+    SELECT f.account_id, r.id, r.address, r.kind, r.dsn, f.class, f.size_bytes, f.send_at, coalesce(d.site_id, 0) AS site_id,
+           coalesce(s.reason, f.held_for) AS reason,
+           CASE WHEN s.reason IS NOT NULL THEN 'suppressed' WHEN f.held_for IS NOT NULL THEN 'held'
+                WHEN f.send_at > now() THEN 'scheduled' ELSE 'ready' END AS state
     FROM unnest($20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::text[], $29::text[])
          AS r(message_id, id, address, suppression_key, kind, dsn)
     JOIN fresh f ON f.id = r.message_id
@@ -125,19 +129,20 @@ WITH input AS (
     LEFT JOIN LATERAL ({reason_for("f.account_id", "r.suppression_key", "f.stream")}) s ON true
 ), written_recipients AS (
     INSERT INTO recipients (account_id, id, address, kind, state, reason, events, next_attempt_at, settled_at, dsn)
-    SELECT account_id, id, address, kind, state, reason, (state = 'suppressed')::int, send_at,
+    SELECT account_id, id, address, kind, state, reason, (state IN ('suppressed', 'held'))::int, send_at,
            CASE WHEN state = 'suppressed' THEN now() END, dsn::json
     FROM placed
 ), queued AS (
     INSERT INTO queue (recipient_id, due_at, account_id, site_id, bytes, class, ready)
-    SELECT id, greatest(send_at, now()), account_id, site_id, size_bytes, class, state = 'ready'
+    SELECT id, CASE WHEN state = 'held' THEN 'infinity' ELSE greatest(send_at, now()) END,
+           account_id, site_id, size_bytes, class, state = 'ready'
     FROM placed WHERE state <> 'suppressed'
 ), told AS (
     INSERT INTO events (account_id, id, about, type, number, facts)
     SELECT account_id, id, id, 'message.accepted', 0, facts::json FROM fresh
     UNION ALL
-    SELECT account_id, id, id, 'message.suppressed', 1, json_build_object('recipient', address, 'reason', reason)
-    FROM placed WHERE state = 'suppressed'
+    SELECT account_id, id, id, 'message.' || state, 1, json_build_object('recipient', address, 'reason', reason)
+    FROM placed WHERE state IN ('suppressed', 'held')
 ), owed AS (
     {owing("(SELECT account_id, id, state, 1 AS events, dsn::json AS dsn FROM placed WHERE state = 'suppressed')")}
 )
@@ -179,5 +184,6 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.tracking for m in group],
         [m.mould.id if m.mould is not None else None for m in group],
         [r.dsn for _, r in recipients],
+        [m.held_for for m in group],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]

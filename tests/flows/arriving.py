@@ -7,11 +7,13 @@ import smtplib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from app.accounts.guard import Guard
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.feedback.arrivals import Arrivals
 from app.jobs import Wakes
 from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
+from app.tally import Tally
 from tests.flows.conftest import House
 
 
@@ -23,12 +25,15 @@ async def smtp_ports(house: House) -> AsyncIterator[Listeners]:
     wakes.start()
     arrivals = Arrivals(house.database, wakes, house.keyring, house.settings)
     certificate = Certificate(development_certificate(directory, "localhost"), None)
-    server = SmtpServer(house.settings, house.intake.submit_raw, SmtpCredentialBook(house.database, house.keyring), certificate, arrivals)
+    credentials = SmtpCredentialBook(house.database, house.keyring)
+    guard, tally = Guard(house.database, credentials, wakes, first_allowance=1000), Tally(house.settings.redis_url)
+    server = SmtpServer(house.settings, house.intake.submit_raw, credentials, certificate, arrivals, guard, tally)
     listeners = Listeners.open("127.0.0.1", (0,), (), (0,))
     await server.start(listeners)
     yield listeners
     await server.close(2.0)
     listeners.close()
+    await tally.close()
     await wakes.close()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from app.accounts.domains import DomainBook
+from app.accounts.guard import Guard
 from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, create_smtp_credential
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
@@ -22,6 +23,7 @@ from app.jobs import Wakes
 from app.rendering import Renderer
 from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
+from app.tally import Tally
 from tests.flows.conftest import DOMAIN, House
 
 
@@ -38,7 +40,8 @@ async def ports(house: House, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     certificate = development_certificate(tmp_path, "localhost")
     arrivals = Arrivals(database, wakes, house.keyring, house.settings)
     credentials = SmtpCredentialBook(database, house.keyring)
-    server = SmtpServer(house.settings, intake.submit_raw, credentials, Certificate(certificate, None), arrivals)
+    guard, tally = Guard(database, credentials, wakes, first_allowance=1000), Tally(house.settings.redis_url)
+    server = SmtpServer(house.settings, intake.submit_raw, credentials, Certificate(certificate, None), arrivals, guard, tally)
     listeners = Listeners.open("127.0.0.1", (0,), (0,))
     await server.start(listeners)
     async with database.transaction() as connection:
@@ -52,6 +55,7 @@ async def ports(house: House, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     listeners.close()
     await intake.close()
     await renderer.close()
+    await tally.close()
     await wakes.close()
 
 

@@ -12,13 +12,16 @@ from typing import Any, cast
 
 from app import log, store
 from app.accounts.credentials import Sender
+from app.accounts.guard import Guard, Passage
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.config import Settings
 from app.feedback.arrivals import Arrivals
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate, development_certificate
+from app.smtpd.login import Standing
 from app.smtpd.server import Listeners, SmtpServer
+from app.tally import Tally
 from tests.fuzz.sessions import Plan, Seen, hold_session, make_plan
 
 USER, PASSWORD = "smtp-fuzzfuzzfuzz", "the right one"
@@ -45,6 +48,38 @@ class _OneCredential:
 
     async def verify(self, user_name: str, password: str) -> SmtpCredential | None:
         return await self.find(user_name) if password == PASSWORD else None
+
+    async def was_used_from(self, _user_name: str, _network: str) -> bool:
+        return True
+
+    def disguise(self, _user_name: str) -> str:
+        return ""
+
+
+class _NoGuard:
+    """In the place of the guard: nothing is unusual here."""
+
+    async def admit(self, credential: SmtpCredential, _address: str, _recipients: list[str]) -> Passage:
+        return Passage(credential.user_name)
+
+    def give_back(self, _passage: Passage) -> None:
+        pass
+
+    def note(self, _passage: Passage, _recipient_ids: list[Any]) -> None:
+        pass
+
+
+class _NoTally:
+    """In the place of the counts: Valkey is away."""
+
+    async def read(self, _names: list[str]) -> None:
+        return None
+
+    async def count(self, _names: list[str], _seconds: int) -> None:
+        return None
+
+    async def remember(self, _seconds_by_name: dict[str, int]) -> None:
+        return None
 
 
 @dataclass(slots=True)
@@ -78,9 +113,14 @@ async def fuzz(sessions: int, seed: int, *, first: int = 0) -> Verdict:
             certificate = development_certificate(Path(directory), "localhost")
             settings = Settings(helo_name="localhost", max_message_bytes=256 * 1024)
             book, arrivals = cast(SmtpCredentialBook, _OneCredential()), cast(Arrivals, _NoArrivals())
-            server = SmtpServer(settings, submit, book, Certificate(certificate, None), arrivals, refusal_seconds=0)
+            guard, tally = cast(Guard, _NoGuard()), cast(Tally, _NoTally())
+            server = SmtpServer(settings, submit, book, Certificate(certificate, None), arrivals, guard, tally, refusal_seconds=0)
+
             # Everybody comes from one address here, and guesses.
-            cast(Any, server.door.logins)._refuse_guessers = lambda _user, _place: None
+            async def refuse_nobody(*_guest: object) -> Standing:
+                return Standing(0, is_known=True)
+
+            cast(Any, server.door.logins)._refuse_guessers = refuse_nobody
             listeners = Listeners.open("127.0.0.1", (0,), (0,))
             await server.start(listeners)
             ports = [each.getsockname()[1] for each in (*listeners.starttls, *listeners.tls)]

@@ -19,6 +19,7 @@ import pytest
 from app import store
 from app.accounts.credentials import Sender
 from app.accounts.first import ensure_first_account
+from app.accounts.guard import Guard
 from app.accounts.smtp_credentials import SmtpCredentialBook, Wish, check_wish, create_smtp_credential
 from app.config import Settings
 from app.embedded import EmbeddedServers
@@ -31,6 +32,7 @@ from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.login import Logins
 from app.smtpd.server import Listeners, SmtpServer
 from app.store.db import Database
+from app.tally import Tally
 
 _numbers = itertools.count(1)
 
@@ -38,6 +40,7 @@ _numbers = itertools.count(1)
 @dataclass
 class OpenDoor:
     server: SmtpServer
+    tally: Tally
     database: Database
     keyring: Keyring
     credentials: SmtpCredentialBook
@@ -76,18 +79,24 @@ async def in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
 async def open_door(database: Database, directory: Path, **overrides: Any) -> AsyncIterator[OpenDoor]:
     keyring = Keyring.load_or_create(directory / "keyring.json")
     first = await ensure_first_account(database, keyring, domain="shop.example.test")
-    settings = Settings(helo_name="localhost", max_message_bytes=1024 * 1024, max_recipients=50).model_copy(update=overrides)
+    # No Valkey: what one test counts is nothing to the next.
+    settings = Settings(
+        redis_url="unix:///nowhere/valkey", helo_name="localhost", max_message_bytes=1024 * 1024, max_recipients=50
+    ).model_copy(update=overrides)
     certificate = development_certificate(directory, "localhost")
     credentials = SmtpCredentialBook(database, keyring)
 
     async def submit(sender: Sender, raw: RawSubmission) -> Receipt:
         return await opened.submit(sender, raw)
 
-    arrivals = Arrivals(database, Wakes(settings.redis_url), keyring, settings)
-    server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), arrivals, refusal_seconds=0.01)
+    wakes = Wakes(settings.redis_url)
+    arrivals = Arrivals(database, wakes, keyring, settings)
+    guard = Guard(database, credentials, wakes, first_allowance=settings.submission_first_allowance)
+    tally = Tally(settings.redis_url)
+    server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), arrivals, guard, tally, refusal_seconds=0.01)
     listeners = Listeners.open("127.0.0.1", (0,), (0,))
     ports = [each.getsockname()[1] for each in (*listeners.starttls, *listeners.tls)]
-    opened = OpenDoor(server, database, keyring, credentials, first.account_id, ports[0], ports[1], "", "", certificate)
+    opened = OpenDoor(server, tally, database, keyring, credentials, first.account_id, ports[0], ports[1], "", "", certificate)
     opened.user, opened.password = await opened.new_credential()
     await server.start(listeners)
     yield opened
@@ -110,5 +119,5 @@ async def door(shared_door: OpenDoor) -> OpenDoor:
     """The module's door, with nothing left of the test before."""
     shared_door.taken.clear()
     shared_door.answer = None
-    shared_door.server.door.logins = Logins(shared_door.credentials, refusal_seconds=0.01)
+    shared_door.server.door.logins = Logins(shared_door.credentials, shared_door.tally, refusal_seconds=0.01)
     return shared_door

@@ -11,7 +11,8 @@ import pytest
 from app.accounts.smtp_credentials import revoke_smtp_credential
 from app.errors import FieldError, Forbidden, InvalidMessage, MessageTooLarge, SenderNotAllowed, Throttled, Unavailable
 from app.smtpd.crowd import Crowd, place_of
-from app.smtpd.login import FAILURES_PER_NAME, FAILURES_PER_PLACE, Logins, Rates
+from app.smtpd.login import FAILURES_PER_NAME, FAILURES_PER_PLACE, Logins
+from app.smtpd.rates import Rates
 from app.smtpd.replies import Refusal
 from tests.smtpd.conftest import OpenDoor
 from tests.smtpd.dialogue import Dialogue, encoded, plain
@@ -105,7 +106,7 @@ async def test_who_guesses_is_hung_up_on_and_then_not_heard(door: OpenDoor) -> N
 
 async def test_guessing_from_elsewhere_does_not_lock_the_owner_out(door: OpenDoor) -> None:
     now = 1000.0
-    logins = Logins(door.credentials, refusal_seconds=0, clock=lambda: now)
+    logins = Logins(door.credentials, door.tally, refusal_seconds=0, clock=lambda: now)
     assert await logins.verify(door.user, door.password, "192.0.2.1", "192.0.2.1")
     for guess in range(FAILURES_PER_NAME):
         with pytest.raises(Refusal, match="535"):
@@ -247,14 +248,14 @@ async def test_a_rate_is_kept(door: OpenDoor) -> None:
     assert replies == ["250 2.1.5", "250 2.1.5", "451 4.7.1"]
     await client.close()
     now = 0.0
-    rates, credential = Rates(clock=lambda: now), await door.credentials.find(user)
+    rates, credential = Rates(door.tally, clock=lambda: now), await door.credentials.find(user)
     assert credential is not None
     taken = 0
     for second in range(600):
         now = float(second)
         for _ in range(5):
             try:
-                rates.take(credential)
+                await rates.take(credential)
                 taken += 1
             except Refusal:
                 break
