@@ -75,6 +75,7 @@ class Connection(SMTP):
         self._is_shaking_hands = False
         self.has_greeted = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._silent_until = 0.0
 
     def give_up_transaction(self) -> None:
         """The message under way, if there is one, is given up (RSET, or another EHLO)."""
@@ -120,6 +121,19 @@ class Connection(SMTP):
         """The server stops: a session between two messages ends now, another with its answer."""
         if self.is_idle:
             self._say_last(_STOPPING)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        # Not the library's, which makes a timer for each command: here one looks how long nothing was heard, and goes on waiting.
+        self._silent_until = self.loop.time() + (duration or self._timeout_duration)
+        if self._timeout_handle is None:
+            self._timeout_handle = self.loop.call_at(self._silent_until, self._look_for_silence)
+
+    def _look_for_silence(self) -> None:
+        self._timeout_handle = None
+        if self.loop.time() < self._silent_until:
+            self._timeout_handle = self.loop.call_at(self._silent_until, self._look_for_silence)
+        else:
+            self._timeout_cb()
 
     def _timeout_cb(self) -> None:
         if self.is_committing:
@@ -226,8 +240,9 @@ class Connection(SMTP):
         await self.say(reply)
         if reply.startswith("421"):
             self.end()
-        # A client that sends ahead must not keep the others waiting: neither reading nor writing need give way.
-        await asyncio.sleep(0)
+        if self._reader._buffer:  # type: ignore[attr-defined]
+            # A client that sends ahead must not keep the others waiting: neither reading nor writing need give way.
+            await asyncio.sleep(0)
 
     # --- greeting and small talk
 
