@@ -25,6 +25,7 @@ from app.mail.address_list import find_mailboxes, read_mailboxes
 from app.mail.adopt import Finished, read_finished
 from app.mail.compose import Draft
 from app.mail.fields import Unfit
+from app.mail.trace import Protocol
 from app.mail.words import scrub
 
 
@@ -42,7 +43,8 @@ class RawSubmission:
     """What a client hands us, as MIME. `raw` is as DATA brought it: dots unstuffed, CRLF line ends.
 
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
-    the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
+    the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's. `protocol` and `greeted_as`
+    (the client's word in EHLO) are told in its Received field.
     """
 
     raw: bytes
@@ -53,6 +55,8 @@ class RawSubmission:
     allowed_from: tuple[str, ...] = ()
     tells_failures: bool = False
     stream: str | None = None
+    protocol: Protocol = "HTTP"
+    greeted_as: str | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +77,8 @@ class Taken:
     draft: Draft
     recipients: list[TakenRecipient]
     controls: Controls
+    protocol: Protocol
+    greeted_as: str | None
 
 
 async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_recipients: int) -> Taken:
@@ -86,7 +92,7 @@ async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_rec
     recipients = _read_recipients(finished, raw, most_recipients)
     own = tuple((field.name, field.value) for field in finished.fields)
     draft = Draft(finished.author, (), (), (), (), finished.subject, None, None, own)
-    return Taken(finished, draft, recipients, read_controls(finished.controls))
+    return Taken(finished, draft, recipients, read_controls(finished.controls), raw.protocol, raw.greeted_as)
 
 
 # --- who sends

@@ -32,6 +32,7 @@ from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
+from app.mail.trace import received_field
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -227,7 +228,11 @@ class Intake:
             made = await self._contents.make(frame, draft, submission.template, in_batch=in_batch)
         else:
             recipients = _name_taken(message_id, taken)
-            made = await self._contents.adopt(frame, draft, taken.finished, submission.template)
+            trace = received_field(
+                greeted_as=taken.greeted_as, by=settings.submission_name or settings.helo_name, protocol=taken.protocol,
+                message_id=store.ids.public_id("msg", message_id), date=now,
+            )  # fmt: skip
+            made = await self._contents.adopt(frame, draft, taken.finished, submission.template, trace)
         return NewMessage(
             account_id=sender.account_id,
             id=message_id,

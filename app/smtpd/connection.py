@@ -73,7 +73,9 @@ class Connection(SMTP):
         self.is_private = False  # the dialogue is encrypted
         self._tls = tls
         self._is_shaking_hands = False
+        self.handshake: asyncio.Task[None] | None = None  # of implicit TLS: there is no transport before its end
         self.has_greeted = False
+        self.greeted_as = ""
         self._deadline: asyncio.TimerHandle | None = None
         self._silent_until = 0.0
 
@@ -92,6 +94,11 @@ class Connection(SMTP):
 
     # --- the connection
 
+    def arrive(self, peer: object) -> None:
+        """Be one of the crowd before the handshake of implicit TLS; raises Refusal when there is no room."""
+        self.address, self.place = place_of(peer)
+        self.door.crowd.enter(self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.address, self.place = place_of(transport.get_extra_info("peername"))
         self.is_private = transport.get_extra_info("ssl_object") is not None
@@ -99,10 +106,11 @@ class Connection(SMTP):
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._leave()
+        self.leave()
         super().connection_lost(error)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """It is over; told twice does no harm."""
         self.door.crowd.leave(self)
         for timer in (self._deadline, self._timeout_handle):
             if timer is not None:
@@ -143,6 +151,7 @@ class Connection(SMTP):
 
     def _say_last(self, reply: str) -> None:
         if self.transport is None:
+            self.abort()
             return
         if not self._is_shaking_hands:
             with contextlib.suppress(ConnectionError):
@@ -163,6 +172,8 @@ class Connection(SMTP):
 
     def abort(self) -> None:
         """End without a word."""
+        if self.handshake is not None:
+            self.handshake.cancel()
         abort = getattr(self.transport, "abort", None)
         if abort is not None:
             abort()
@@ -175,14 +186,15 @@ class Connection(SMTP):
     async def _handle_client(self) -> None:
         with contextlib.suppress(ConnectionError):
             try:
-                self.door.crowd.enter(self)
+                if self not in self.door.crowd.guests:
+                    self.door.crowd.enter(self)
             except Refusal as refusal:
                 await self.push(refusal.reply)
             try:
                 await super()._handle_client()
             finally:
                 # Not every handshake that fails is told as a lost connection.
-                self._leave()
+                self.leave()
 
     async def begin_tls(self) -> None:
         """Encrypt from here on; what came in the clear is forgotten, whether it was read or not (RFC 3207 §4.2)."""
@@ -246,14 +258,14 @@ class Connection(SMTP):
 
     # --- greeting and small talk
 
-    async def smtp_HELO(self, _hostname: str | None) -> None:  # noqa: N802
-        self._greet()
+    async def smtp_HELO(self, hostname: str | None) -> None:  # noqa: N802
+        self._greet(hostname)
         await self.push(f"250 {self.hostname}")
 
-    async def smtp_EHLO(self, _hostname: str | None) -> None:  # noqa: N802
+    async def smtp_EHLO(self, hostname: str | None) -> None:  # noqa: N802
         if self.idle_commands > _IDLE_COMMANDS:
             raise Refusal("421 4.7.0 Too many commands without a message")
-        self._greet()
+        self._greet(hostname)
         lines = [self.hostname, *self.offers, *(() if self.is_private else ("STARTTLS",))]
         for line in lines[:-1]:
             self._write(f"250-{line}")
@@ -261,7 +273,8 @@ class Connection(SMTP):
         await self.say(f"250 {lines[-1]}")
         await asyncio.sleep(0)
 
-    def _greet(self) -> None:
+    def _greet(self, hostname: str | None) -> None:
+        self.greeted_as = hostname or ""
         self.idle_commands += 1
         self.give_up_transaction()
         self.has_greeted = True

@@ -180,6 +180,8 @@ class Submission(Connection):
                 allowed_from=credential.allowed_from,
                 tells_failures=credential.tells_failures,
                 stream=credential.stream,
+                protocol="UTF8SMTPSA" if mail.utf8 else "ESMTPSA",
+                greeted_as=self.greeted_as,
             )
             self.is_committing = True
             # A client that goes now has its message taken all the same: the commit may be under way.
