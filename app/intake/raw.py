@@ -43,8 +43,8 @@ class RawSubmission:
     """What a client hands us, as MIME. `raw` is as DATA brought it: dots unstuffed, CRLF line ends.
 
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
-    the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's. `protocol` and `greeted_as`
-    (the client's word in EHLO) are told in its Received field.
+    the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
+    `protocol` and `greeted_as` (the client's word in EHLO) are told in its Received field.
     """
 
     raw: bytes

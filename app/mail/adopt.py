@@ -91,7 +91,7 @@ def read_finished(raw: bytes) -> Finished:
 
 
 def adopt(finished: Finished, *, message_id: str, date: datetime, trace: bytes = b"") -> Adopted:
-    """Head and body as they will be sent, and the map of the parts. `message_id` and `date` are for a mail that has none; `trace` goes on top."""
+    """Head and body as they will be sent, `trace` on top, and the map of the parts. `message_id` and `date`: for a mail that has none."""
     kept = [field for field in finished.fields if field.value or field.name not in ("date", "message-id")]
     names = {field.name for field in kept}
     head = b"".join([field.raw for field in kept])

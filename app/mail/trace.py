@@ -21,7 +21,7 @@ _LONGEST_NAME = 255
 
 
 def received_field(*, greeted_as: str | None, by: str, protocol: Protocol, message_id: str, date: datetime) -> bytes:
-    """With its line end. `greeted_as`: what the client said in EHLO, None where there is no such thing; `message_id`: ours, not the field."""
+    """With its line end. `greeted_as`: what the client said in EHLO, None where nobody greets; `message_id`: ours, not the field."""
     said = "" if greeted_as is None else f"from {_host_name(greeted_as)}\r\n "
     when = format_datetime(date.replace(microsecond=0))
     return f"Received: {said}by {by} (Staffetta) with {protocol}\r\n id {message_id}; {when}\r\n".encode("ascii", "replace")

@@ -20,8 +20,8 @@ from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate
 from app.smtpd.crowd import Crowd, Guest
-from app.smtpd.handshake import TlsPort
 from app.smtpd.door import ReturnDoor, Room, SubmissionDoor
+from app.smtpd.handshake import TlsPort
 from app.smtpd.login import Logins, Rates
 from app.smtpd.returns import Return
 from app.smtpd.submission import Submission

@@ -124,7 +124,7 @@ class House:
         return self.api
 
     def start_smtp(self, **settings: Any) -> Child:
-        """The SMTP server for applications, on `submission_port` with STARTTLS and `submission_tls_port`; settings of its own may be given."""
+        """The SMTP server for applications, on `submission_port` with STARTTLS and `submission_tls_port`; with these settings too."""
         self.submission_port, self.submission_tls_port = free_port(), free_port()
         ports = {"submission_ports": self.submission_port, "submission_tls_ports": self.submission_tls_port, "return_ports": free_port()}
         self.settings |= ports | settings
@@ -221,7 +221,7 @@ class House:
         keep_each: int = 1,
         host: str = "127.0.0.1",
     ) -> Child:
-        """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX. Of its mails one in `keep_each` is kept."""
+        """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX. It keeps one mail in `keep_each`."""
         arguments = ["tests.doubles.sink", "--host", host, "--port", str(self.sink_port), "--log", str(log or self.dots)]
         arguments += ["--delay-ms", str(delay_ms)]
         if keep is not None:

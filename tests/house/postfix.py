@@ -3,8 +3,8 @@
 It is meant to be as fast as Postfix is while it promises what it promises: the queue is on the same disk as our database, and fsync is as
 it comes. What is set otherwise than by default is in its favour, or makes the work the same:
 
-    in its favour    no log-in (permit_mynetworks), no log of deliveries where no syslogd runs, no DNS, no content checks, no rate limits of clients,
-                     in_flow_delay 0, the connection cache on for the sink from the first mail, 100 processes of a kind
+    in its favour    no log-in (permit_mynetworks), no log of deliveries where no syslogd runs, no DNS, no content checks, no limits of
+                     clients, in_flow_delay 0, the connection cache on for the sink from the first mail, 100 processes of a kind
     the same work    TLS with the same certificate, 20 connections to the sink from the start, one recipient a transaction, RSA-2048,
                      relaxed/relaxed, a mail that could not be signed is not taken
 

@@ -3,9 +3,9 @@
     python -m tests.house.smtp_load '{"port": 2587, "user": "smtp-…", "password": "…", "sender": "hello@shop.example.test", "count": 1000}'
 
 Each connection does what an application does: STARTTLS (or TLS from the first octet), log-in where there is a user name, then one mail
-after the other, each command sent when the one before is answered; with `pipelined` MAIL, RCPT and DATA leave in one write. After
-`per_session` mails it says QUIT and begins anew. Closed loop, or open (`rate`): then mails are due by the clock, and a latency counts from when
-its mail was due. It says "ready" when all are logged in, and one JSON line at its end (tests.house.load.Outcome).
+after the other, each command sent when the one before is answered; with `pipelined` MAIL, RCPT and DATA leave in one write.
+After `per_session` mails it says QUIT and begins anew. Closed loop, or open (`rate`): then mails are due by the clock, and a
+latency counts from when its mail was due. It says "ready" when all are logged in, and one JSON line at its end (tests.house.load.Outcome).
 """
 
 from __future__ import annotations

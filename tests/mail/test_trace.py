@@ -12,7 +12,8 @@ from app.mail.trace import received_field
 
 DATE = datetime(2027, 6, 1, 9, 0, 0, 123, tzinfo=UTC)
 _FIELD = re.compile(
-    rb"Received: (?:from ([A-Za-z0-9._-]{1,255})\r\n )?by relay\.test \(Staffetta\) with [A-Z0-9]+\r\n id msg_1; Tue, 01 Jun 2027 09:00:00 \+0000\r\n"
+    rb"Received: (?:from ([A-Za-z0-9._-]{1,255})\r\n )?by relay\.test \(Staffetta\) with [A-Z0-9]+\r\n id msg_1; "
+    rb"Tue, 01 Jun 2027 09:00:00 \+0000\r\n"
 )
 
 
