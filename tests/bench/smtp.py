@@ -2,7 +2,8 @@
 
 `smtp`: rounds of a full pour, ours and Postfix's in turn, so that a disturbance of the machine meets both; then both at one rate
 that both can keep, for the CPU of a mail and the time of its way; then a new session (TCP, TLS, log-in) for each mail. One load
-generator, one sink and one certificate for both. We do more than Postfix there: log-in, status and history of each mail; tests.house.postfix says what it is spared.
+generator, one sink and one certificate for both. We do more than Postfix there: log-in, status and history of each mail;
+tests.house.postfix says what it is spared.
 
 `smtp-large`: a tenant pours mail with files of 200 KB, another sends orders of 10 KB: the latter's time to the sink, without and with.
 """

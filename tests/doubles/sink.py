@@ -31,7 +31,7 @@ DEFAULT_OFFER = ("PIPELINING", "8BITMIME", "SIZE 36700160", "SMTPUTF8", "ENHANCE
 
 
 class Sink:
-    """One listening sink. `remember` keeps dots and raw messages in memory for tests; `keep` writes one raw message in `keep_each` to files."""
+    """One listening sink. `remember` keeps dots and raw messages in memory for tests; `keep` writes one in `keep_each` to files."""
 
     def __init__(
         self,

@@ -221,7 +221,10 @@ class House:
         keep_each: int = 1,
         host: str = "127.0.0.1",
     ) -> Child:
-        """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX. It keeps one mail in `keep_each`."""
+        """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX.
+
+        With `keep` it keeps one mail in `keep_each`.
+        """
         arguments = ["tests.doubles.sink", "--host", host, "--port", str(self.sink_port), "--log", str(log or self.dots)]
         arguments += ["--delay-ms", str(delay_ms)]
         if keep is not None:
