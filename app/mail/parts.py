@@ -52,7 +52,7 @@ class PartMap:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes each a third dearer, and some are made for every mail
 class _Entity:
     """What is still to be read: the content fields of one entity, and where its octets lie in the raw mail."""
 

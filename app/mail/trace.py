@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Literal
 
 # RFC 3848 §1 and RFC 6531 §4.3: under TLS and logged in, without and with SMTPUTF8.
@@ -18,13 +19,13 @@ _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 # Not all digits at its end: that is an IP address, or nothing.
 _HOST_NAME = re.compile(rf"(?:{_LABEL}\.){{0,30}}(?![0-9]+\Z){_LABEL}", re.ASCII | re.IGNORECASE)
 _LONGEST_NAME = 255
+_format = lru_cache(maxsize=2)(format_datetime)  # the mails of a second share it
 
 
 def received_field(*, greeted_as: str | None, by: str, protocol: Protocol, message_id: str, date: datetime) -> bytes:
     """With its line end. `greeted_as`: what the client said in EHLO, None where nobody greets; `message_id`: ours, not the field."""
     said = "" if greeted_as is None else f"from {_host_name(greeted_as)}\r\n "
-    when = format_datetime(date.replace(microsecond=0))
-    return f"Received: {said}by {by} (Staffetta) with {protocol}\r\n id {message_id}; {when}\r\n".encode("ascii", "replace")
+    return f"Received: {said}by {by} (Staffetta) with {protocol}\r\n id {message_id}; {_format(date.replace(microsecond=0))}\r\n".encode("ascii", "replace")
 
 
 def _host_name(said: str) -> str:
