@@ -44,7 +44,8 @@ class RawSubmission:
 
     `envelope_from` is empty for the null sender. `allowed_from`: the addresses and domains that the credential may have in From, all of
     the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
-    `protocol` and `greeted_as` (the client's word in EHLO) are told in its Received field.
+    `protocol` and `greeted_as` (the client's word in EHLO) are told in its Received field. `is_tidy`: the door has
+    seen to it that there is no CR, LF or NUL but in CRLF line ends.
     """
 
     raw: bytes
@@ -57,6 +58,7 @@ class RawSubmission:
     stream: str | None = None
     protocol: Protocol = "HTTP"
     greeted_as: str | None = None
+    is_tidy: bool = False
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class Taken:
 async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_recipients: int) -> Taken:
     """Read and admit a finished mail; raises RelayError."""
     try:
-        finished = read_finished(raw.raw)
+        finished = read_finished(raw.raw, is_tidy=raw.is_tidy)
     except Unfit as unfit:
         pointed = [FieldError(pointer_to_header(unfit.field), "invalid_header", str(unfit))] if unfit.field is not None else []
         raise InvalidMessage(str(unfit), errors=pointed) from unfit

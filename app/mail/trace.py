@@ -25,7 +25,9 @@ _format = lru_cache(maxsize=2)(format_datetime)  # the mails of a second share i
 def received_field(*, greeted_as: str | None, by: str, protocol: Protocol, message_id: str, date: datetime) -> bytes:
     """With its line end. `greeted_as`: what the client said in EHLO, None where nobody greets; `message_id`: ours, not the field."""
     said = "" if greeted_as is None else f"from {_host_name(greeted_as)}\r\n "
-    return f"Received: {said}by {by} (Staffetta) with {protocol}\r\n id {message_id}; {_format(date.replace(microsecond=0))}\r\n".encode("ascii", "replace")
+    return f"Received: {said}by {by} (Staffetta) with {protocol}\r\n id {message_id}; {_format(date.replace(microsecond=0))}\r\n".encode(
+        "ascii", "replace"
+    )
 
 
 def _host_name(said: str) -> str:

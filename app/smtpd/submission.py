@@ -182,6 +182,7 @@ class Submission(Connection):
                 stream=credential.stream,
                 protocol="UTF8SMTPSA" if mail.utf8 else "ESMTPSA",
                 greeted_as=self.greeted_as,
+                is_tidy=True,
             )
             self.is_committing = True
             # A client that goes now has its message taken all the same: the commit may be under way.
