@@ -102,10 +102,8 @@ Syslog no
 class Postfix:
     """A running instance; `record` is the TXT record of its signatures by its name."""
 
-    def __init__(
-        self, directory: Path, *, port: int, sink_port: int, domain: str, certificate: Path, connections: int = 20, extra: str = ""
-    ) -> None:
-        """Start it. `extra`: further lines of main.cf."""
+    def __init__(self, directory: Path, *, port: int, sink_port: int, domain: str, certificate: Path, connections: int = 20) -> None:
+        """Start it."""
         self.port = port
         self._directory = directory
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -119,7 +117,7 @@ class Postfix:
         _write(directory / "tls.pem", certificate.read_text(), 0o600)
         values = {"directory": directory, "certificate": directory / "tls.pem", "sink_port": sink_port, "port": port, "domain": domain}
         values |= {"selector": _SELECTOR, "connections": connections}
-        _write(directory / "main.cf", _MAIN.format(**values) + extra)
+        _write(directory / "main.cf", _MAIN.format(**values))
         _write(directory / "master.cf", _MASTER.format(**values))
         _write(directory / "opendkim.conf", _OPENDKIM.format(**values))
         try:
