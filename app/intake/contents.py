@@ -95,10 +95,10 @@ class Contents:
             raise InvalidMessage(str(error)) from error
         return self._kept(frame, draft, content, lambda: self._plan(content))
 
-    async def adopt(self, frame: Frame, draft: Draft, finished: Finished, use: TemplateUse | None) -> Made:
-        """The content of a finished mail; with a template its texts take the place of the mail's own, whose files stay."""
+    async def adopt(self, frame: Frame, draft: Draft, finished: Finished, use: TemplateUse | None, trace: bytes) -> Made:
+        """The content of a finished mail, `trace` on top; with a template its texts take the place of the mail's own, whose files stay."""
         try:
-            adopted = adopt(finished, message_id=frame.rfc_id, date=frame.dated)
+            adopted = adopt(finished, message_id=frame.rfc_id, date=frame.dated, trace=trace)
         except Unfit as unfit:
             raise InvalidMessage(str(unfit)) from unfit
         if use is not None:

@@ -26,6 +26,7 @@ from app.mail.address_list import find_mailboxes, read_mailboxes
 from app.mail.adopt import Finished, read_finished
 from app.mail.compose import Draft
 from app.mail.fields import Unfit
+from app.mail.trace import Protocol
 from app.mail.words import scrub
 
 
@@ -46,6 +47,8 @@ class RawSubmission:
     the account's when it is empty. `tells_failures`: whether a final failure is reported to `envelope_from`. `stream`: the credential's.
     `is_report`: it is a delivery report of the house, which leaves with the null reverse path.
     `held_for`: why it is accepted and held (accounts.guard).
+    `protocol` and `greeted_as` (the client's word in EHLO) are told in its Received field. `is_tidy`: the door has
+    seen to it that there is no CR, LF or NUL but in CRLF line ends.
     """
 
     raw: bytes
@@ -58,6 +61,9 @@ class RawSubmission:
     stream: str | None = None
     is_report: bool = False
     held_for: str | None = None
+    protocol: Protocol = "HTTP"
+    greeted_as: str | None = None
+    is_tidy: bool = False
 
 
 @dataclass(slots=True)
@@ -78,12 +84,14 @@ class Taken:
     draft: Draft
     recipients: list[TakenRecipient]
     controls: Controls
+    protocol: Protocol
+    greeted_as: str | None
 
 
 async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_recipients: int) -> Taken:
     """Read and admit a finished mail; raises RelayError."""
     try:
-        finished = read_finished(raw.raw)
+        finished = read_finished(raw.raw, is_tidy=raw.is_tidy)
     except Unfit as unfit:
         pointed = [FieldError(pointer_to_header(unfit.field), "invalid_header", str(unfit))] if unfit.field is not None else []
         raise InvalidMessage(str(unfit), errors=pointed) from unfit
@@ -95,7 +103,7 @@ async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_rec
     recipients = _read_recipients(finished, raw, most_recipients)
     own = tuple((field.name, field.value) for field in finished.fields)
     draft = Draft(finished.author, (), (), (), (), finished.subject, None, None, own)
-    return Taken(finished, draft, recipients, controls)
+    return Taken(finished, draft, recipients, controls, raw.protocol, raw.greeted_as)
 
 
 # --- who sends

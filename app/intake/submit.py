@@ -33,6 +33,7 @@ from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
 from app.mail.finish import NULL_SENDER
+from app.mail.trace import received_field
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -230,7 +231,8 @@ class Intake:
             made = await self._contents.make(frame, draft, submission.template, in_batch=in_batch)
         else:
             recipients = _name_taken(message_id, taken)
-            made = await self._contents.adopt(frame, draft, taken.finished, submission.template)
+            trace = b"" if submission.is_report else self._trace(taken, message_id, now)
+            made = await self._contents.adopt(frame, draft, taken.finished, submission.template, trace)
         return NewMessage(
             account_id=sender.account_id,
             id=message_id,
@@ -258,6 +260,15 @@ class Intake:
             about_bytes=made.about_bytes,
             brings_mould=made.brings_mould,
             held_for=submission.held_for,
+        )
+
+    def _trace(self, taken: Taken, message_id: UUID, now: datetime) -> bytes:
+        return received_field(
+            greeted_as=taken.greeted_as,
+            by=self._settings.submission_name or self._settings.helo_name,
+            protocol=taken.protocol,
+            message_id=store.ids.public_id("msg", message_id),
+            date=now,
         )
 
     async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:

@@ -1,7 +1,8 @@
 """Finished mail becomes content: the header block and the body as they came, but for what was asked and what sending demands.
 
     asked      our control fields taken out; Bcc and Resent-Bcc taken out, whose readers nobody else is to see
-    demanded   Date and Message-ID where there is none (RFC 6409 §8.2, §8.3), MIME-Version where MIME is used without (RFC 2045 §4)
+    demanded   a Received field on top (RFC 5321 §4.4), made by `trace`
+               Date and Message-ID where there is none (RFC 6409 §8.2, §8.3), MIME-Version where MIME is used without (RFC 2045 §4)
                bare CR and LF made CRLF (RFC 5322 §2.3)
                lines over 998 octets: that field folded, that part encoded anew (recode)
                header fields that are not in UTF-8 (RFC 6532) written as encoded words
@@ -77,9 +78,12 @@ class Adopted:
     sealed: bool
 
 
-def read_finished(raw: bytes) -> Finished:
-    """What a mail says of itself, and who it says it is from. Raises Unfit with the field that is to blame."""
-    head, body = _split(_with_line_ends(raw))
+def read_finished(raw: bytes, *, is_tidy: bool = False) -> Finished:
+    """What a mail says of itself, and who it says it is from. Raises Unfit with the field that is to blame.
+
+    `is_tidy`: it is known that its line ends are CRLF and that it has no other CR or LF and no NUL, so it is not looked through again.
+    """
+    head, body = _split(raw if is_tidy else _with_line_ends(raw))
     fields: list[Field] = []
     controls: list[Field] = []
     hidden: list[Field] = []
@@ -89,8 +93,8 @@ def read_finished(raw: bytes) -> Finished:
     return Finished(fields, controls, hidden, _read_senders(fields), body)
 
 
-def adopt(finished: Finished, *, message_id: str, date: datetime) -> Adopted:
-    """Head and body as they will be sent, and the map of the parts. `message_id` and `date` are for a mail that has none."""
+def adopt(finished: Finished, *, message_id: str, date: datetime, trace: bytes = b"") -> Adopted:
+    """Head and body as they will be sent, `trace` on top, and the map of the parts. `message_id` and `date`: for a mail that has none."""
     kept = [field for field in finished.fields if field.value or field.name not in ("date", "message-id")]
     names = {field.name for field in kept}
     head = b"".join([field.raw for field in kept])
@@ -106,6 +110,7 @@ def adopt(finished: Finished, *, message_id: str, date: datetime) -> Adopted:
         head += f"Message-ID: <{message_id}>\r\n".encode("ascii")
     if "mime-version" not in names and not names.isdisjoint(("content-type", "content-transfer-encoding")):
         head += b"MIME-Version: 1.0\r\n"
+    head = trace + head
     found = read_parts(head + b"\r\n" + body)
     return Adopted(Content(head, body, found.parts if found.complete else ()), found.sealed or not found.complete)
 

@@ -24,7 +24,8 @@ _LONGEST_HEAD = 256 * 1024
 
 _LINE_END = re.compile(rb"\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-_CONTENT_FIELD = re.compile(rb"^(content-[a-z\-]+)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
+# Sought in lower case: so it begins with a word that is found many times faster than a pattern is tried at each octet.
+_CONTENT_FIELD = re.compile(rb"\n(content-[a-z\-]+)[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)")
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
 _TYPE = re.compile(r"\s*([!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+)\s*(?:;|$)", re.ASCII)
 _FILE_NAME = re.compile(rb";\s*filename\*?")
@@ -51,7 +52,7 @@ class PartMap:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes each a third dearer, and some are made for every mail
 class _Entity:
     """What is still to be read: the content fields of one entity, and where its octets lie in the raw mail."""
 
@@ -162,7 +163,7 @@ def _read_entity(raw: bytes, start: int, end: int, *, path: str, depth: int, def
         head_end, body_start = found.start(), found.end()
     else:
         head_end = body_start = min(end, start + _LONGEST_HEAD)
-    fields = {found[1].lower(): found[2] for found in reversed(list(_CONTENT_FIELD.finditer(raw, start, head_end)))}
+    fields = _content_fields(raw[start:head_end])
     value = fields.get(b"content-type", b"").decode("utf-8", "surrogateescape").replace("\r\n", "").replace("\n", "")
     named = _TYPE.match(value)
     content_type = named[1].lower() if named is not None else default
@@ -173,3 +174,11 @@ def _read_entity(raw: bytes, start: int, end: int, *, path: str, depth: int, def
     disposition = fields.get(b"content-disposition", b"").strip().lower()
     attached = disposition.startswith(b"attachment") or _FILE_NAME.search(disposition) is not None
     return _Entity(path, depth, content_type, parameters, encoding, attached, body_start, end)
+
+
+def _content_fields(head: bytes) -> dict[bytes, bytes]:
+    """The values of the content fields by their names in lower case; the first of a name counts."""
+    fields: dict[bytes, bytes] = {}
+    for found in _CONTENT_FIELD.finditer(b"\n" + head.lower()):
+        fields.setdefault(found[1], head[found.start(2) - 1 : found.end(2) - 1])
+    return fields

@@ -4,6 +4,7 @@ server       the sockets, start and stop                  connection   one clien
 submission   log-in, envelope, content, the 250           login        how often one may guess, and send
 parameters   what stands behind MAIL FROM and RCPT TO     content      DATA to its end, as the intake wants it
 crowd        how many may be here, and who goes first     door         what all of them share
+handshake    TLS from the first octet, counted from there
 replies      codes and words                              certificate  TLS: made for development, or read again and again
 
 Everything that is accepted goes by `intake.submit.Intake.submit_raw`; the 250 is written after its commit.

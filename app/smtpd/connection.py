@@ -74,9 +74,11 @@ class Connection(SMTP):
         self.is_private = False  # the dialogue is encrypted
         self._tls = tls
         self._is_shaking_hands = False
+        self.handshake: asyncio.Task[None] | None = None  # of implicit TLS: there is no transport before its end
         self.has_greeted = False
         self.helo = ""  # the name that the client gave itself
         self._deadline: asyncio.TimerHandle | None = None
+        self._silent_until = 0.0
 
     def give_up_transaction(self) -> None:
         """The message under way, if there is one, is given up (RSET, or another EHLO)."""
@@ -93,6 +95,11 @@ class Connection(SMTP):
 
     # --- the connection
 
+    def arrive(self, peer: object) -> None:
+        """Be one of the crowd before the handshake of implicit TLS; raises Refusal when there is no room."""
+        self.address, self.place = place_of(peer)
+        self.door.crowd.enter(self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.address, self.place = place_of(transport.get_extra_info("peername"))
         self.is_private = transport.get_extra_info("ssl_object") is not None
@@ -100,10 +107,11 @@ class Connection(SMTP):
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._leave()
+        self.leave()
         super().connection_lost(error)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """It is over; told twice does no harm."""
         self.door.crowd.leave(self)
         for timer in (self._deadline, self._timeout_handle):
             if timer is not None:
@@ -123,6 +131,19 @@ class Connection(SMTP):
         if self.is_idle:
             self._say_last(_STOPPING)
 
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        # Not the library's, which makes a timer for each command: here one looks how long nothing was heard, and goes on waiting.
+        self._silent_until = self.loop.time() + (duration or self._timeout_duration)
+        if self._timeout_handle is None:
+            self._timeout_handle = self.loop.call_at(self._silent_until, self._look_for_silence)
+
+    def _look_for_silence(self) -> None:
+        self._timeout_handle = None
+        if self.loop.time() < self._silent_until:
+            self._timeout_handle = self.loop.call_at(self._silent_until, self._look_for_silence)
+        else:
+            self._timeout_cb()
+
     def _timeout_cb(self) -> None:
         if self.is_committing:
             self._reset_timeout(_COMMIT_SECONDS)
@@ -131,6 +152,7 @@ class Connection(SMTP):
 
     def _say_last(self, reply: str) -> None:
         if self.transport is None:
+            self.abort()
             return
         if not self._is_shaking_hands:
             with contextlib.suppress(ConnectionError):
@@ -151,6 +173,8 @@ class Connection(SMTP):
 
     def abort(self) -> None:
         """End without a word."""
+        if self.handshake is not None:
+            self.handshake.cancel()
         abort = getattr(self.transport, "abort", None)
         if abort is not None:
             abort()
@@ -163,14 +187,15 @@ class Connection(SMTP):
     async def _handle_client(self) -> None:
         with contextlib.suppress(ConnectionError):
             try:
-                self.door.crowd.enter(self)
+                if self not in self.door.crowd.guests:
+                    self.door.crowd.enter(self)
             except Refusal as refusal:
                 await self.push(refusal.reply)
             try:
                 await super()._handle_client()
             finally:
                 # Not every handshake that fails is told as a lost connection.
-                self._leave()
+                self.leave()
 
     async def begin_tls(self) -> None:
         """Encrypt from here on; what came in the clear is forgotten, whether it was read or not (RFC 3207 §4.2)."""
@@ -228,8 +253,9 @@ class Connection(SMTP):
         await self.say(reply)
         if reply.startswith("421"):
             self.end()
-        # A client that sends ahead must not keep the others waiting: neither reading nor writing need give way.
-        await asyncio.sleep(0)
+        if self._reader._buffer:  # type: ignore[attr-defined]
+            # A client that sends ahead must not keep the others waiting: neither reading nor writing need give way.
+            await asyncio.sleep(0)
 
     # --- greeting and small talk
 

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from app.accounts.credentials import Sender
 from app.accounts.guard import Guard
@@ -21,9 +20,9 @@ from app.feedback.arrivals import Arrivals
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
 from app.smtpd.certificate import Certificate
-from app.smtpd.connection import HANDSHAKE_SECONDS
 from app.smtpd.crowd import Crowd, Guest
 from app.smtpd.door import ReturnDoor, Room, SubmissionDoor
+from app.smtpd.handshake import TlsPort
 from app.smtpd.login import Logins
 from app.smtpd.rates import Rates
 from app.smtpd.returns import Return
@@ -103,21 +102,17 @@ class SmtpServer:
             session_seconds=settings.submission_session_seconds,
         )
         self._certificate = certificate
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsPort] = []
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, listeners: Listeners) -> None:
         """Take connections from now on."""
         loop, context = asyncio.get_running_loop(), self._certificate.context
-        # uvloop reads before a session could begin TLS by itself, as it does for STARTTLS: here the transport does it.
-        implicit: dict[str, Any] = {"ssl": context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
-        for sockets, wishes in ((listeners.starttls, {}), (listeners.tls, implicit)):
-            for each in sockets:
-                self._servers.append(
-                    await loop.create_server(lambda: Submission(self.door, context), sock=each, backlog=_BACKLOG, **wishes)
-                )
+        for each in listeners.starttls:
+            self._servers.append(await loop.create_server(lambda: Submission(self.door, context), sock=each, backlog=_BACKLOG))
         for each in listeners.returns:
             self._servers.append(await loop.create_server(lambda: Return(self.return_door, context), sock=each, backlog=_BACKLOG))
+        self._servers += [TlsPort(each, lambda: Submission(self.door, context), context) for each in listeners.tls]
         self._watch = asyncio.create_task(self._certificate.watch(), name="certificate")
 
     async def close(self, patience_seconds: float) -> None:

@@ -185,6 +185,9 @@ class Submission(Connection):
                 tells_failures=credential.tells_failures,
                 stream=credential.stream,
                 held_for=passage.held_for,
+                protocol="UTF8SMTPSA" if mail.utf8 else "ESMTPSA",
+                greeted_as=self.helo,
+                is_tidy=True,
             )
             self.is_committing = True
             # A client that goes now has its message taken all the same: the commit may be under way.

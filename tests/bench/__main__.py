@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tests.bench import accept, behaviours, e2e, idle, longtail, odd, priority, queue_size, templates, webhooks
+from tests.bench import accept, behaviours, e2e, idle, longtail, odd, priority, queue_size, smtp, templates, webhooks
 from tests.bench.machine import describe, header_line
 from tests.bench.options import Options
 from tests.bench.report import Report, as_json, as_table, as_text
@@ -35,6 +35,8 @@ SCENARIOS: dict[str, Scenario] = {
     "webhooks": webhooks.run,
     "templates": templates.run,
     "odd": odd.run,
+    "smtp": smtp.run,
+    "smtp-large": smtp.run_large,
 }
 
 

@@ -26,3 +26,7 @@ class Options:
     snapshot_seconds: float = 60.0
     behaviour_messages: int = 50  # to each behaviour
     healthy_rate: float = 50.0  # messages a second beside them
+    smtp_mails: int = 4000  # of a round, for each side
+    smtp_rounds: int = 3
+    smtp_processes: int = 1
+    smtp_even_seconds: float = 10.0

@@ -31,7 +31,7 @@ DEFAULT_OFFER = ("PIPELINING", "8BITMIME", "SIZE 36700160", "SMTPUTF8", "ENHANCE
 
 
 class Sink:
-    """One listening sink. `remember` keeps dots and raw messages in memory for tests; `keep` writes raw messages to files."""
+    """One listening sink. `remember` keeps dots and raw messages in memory for tests; `keep` writes one in `keep_each` to files."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Sink:
         delay_ms: float = 0.0,
         log: Path | None = None,
         keep: Path | None = None,
+        keep_each: int = 1,
         remember: bool = True,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -48,6 +49,7 @@ class Sink:
         self.offer = offer
         self.delay_seconds = delay_ms / 1000
         self.keep = keep
+        self.keep_each = keep_each
         self.remember = remember
         self.tls = tls
         self.dots: list[Dot] = []
@@ -92,8 +94,7 @@ class Sink:
         if self.remember:
             self.dots.append(dot)
             self.messages.append(unstuffed(raw))
-        if self.keep:
-            number = sum(self.verdicts.values())
+        if self.keep and (number := sum(self.verdicts.values())) % self.keep_each == 0:
             (self.keep / f"{number:08d}-{dot.verdict}.eml").write_bytes(unstuffed(raw))
 
     def statistics(self) -> dict[str, object]:

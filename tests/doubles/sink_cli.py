@@ -66,6 +66,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--delay-ms", type=float, default=0.0, help="each reply leaves this much after its command came")
     parser.add_argument("--offer", default=",".join(DEFAULT_OFFER), help="EHLO keywords, comma separated; STARTTLS makes a certificate")
     parser.add_argument("--keep", type=Path, help="directory for the raw messages")
+    parser.add_argument("--keep-each", type=int, default=1, help="keep one message in so many")
     parser.add_argument("--seed", type=int, default=0, help="seed of the shares")
     return parser
 
@@ -88,6 +89,7 @@ async def _serve(options: argparse.Namespace) -> None:
         delay_ms=options.delay_ms,
         log=options.log,
         keep=options.keep,
+        keep_each=options.keep_each,
         remember=False,
         tls=self_signed() if "STARTTLS" in offered else None,
     )

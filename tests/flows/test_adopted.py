@@ -23,7 +23,7 @@ from tests.flows.conftest import DOMAIN, House, until
 from tests.flows.test_opened_and_clicked import tracked_paths
 from tests.flows.test_order_confirmation import dkim_key
 
-OURS = (b"DKIM-Signature", b"Feedback-ID", b"List-Unsubscribe", b"List-Unsubscribe-Post", b"List-Id")
+OURS = (b"DKIM-Signature", b"Received", b"Feedback-ID", b"List-Unsubscribe", b"List-Unsubscribe-Post", b"List-Id")
 HEAD = f"From: Shop <orders@{DOMAIN}>\r\nTo: Ada <ada@x.test>\r\nSubject: Your order\r\nDate: Tue, 01 Jun 2027 09:00:00 +0200\r\n"
 HEAD += f"Message-ID: <1042@{DOMAIN}>\r\nX-Odd:  two  spaces \r\n and\ta tab\r\n"
 PLAIN = f"{HEAD}\r\nThank you.\r\n.\r\n..two dots\r\n\r\nRegards \r\n\r\n".encode()

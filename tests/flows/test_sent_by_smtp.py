@@ -93,6 +93,9 @@ async def test_a_newsletter_with_an_invoice_arrives_signed_and_with_its_attachme
     assert sorted(dot.recipient for dot in house.sink.dots) == ["ada@x.test", "bob@x.test"]
     for arrived in house.sink.messages:
         assert b"DKIM-Signature:" in arrived
+        received = arrived.partition(b"\r\nReceived: ")[2].partition(b"\r\nFrom:")[0]
+        assert received.startswith(b"from ") and b"(Staffetta) with ESMTPSA\r\n id msg_" in received
+        assert b"127.0.0.1" not in received
         assert b'filename="invoice.pdf"' in arrived
 
 

@@ -51,6 +51,9 @@ class House:
         self.settings: dict[str, Any] = dict(settings or {})
         self.children: list[Child] = []
         self.api: Child | None = None
+        self.smtp: Child | None = None
+        self.submission_port = 0
+        self.submission_tls_port = 0
         self.workers: list[Child] = []
         self.sink_port = 0
         self.endpoints: list[UUID] = []
@@ -120,6 +123,14 @@ class House:
         self.api = self._add(Child("api", module, log=self._log("api"), environment=self.environment))
         return self.api
 
+    def start_smtp(self, **settings: Any) -> Child:
+        """The SMTP server for applications, on `submission_port` with STARTTLS and `submission_tls_port`; with these settings too."""
+        self.submission_port, self.submission_tls_port = free_port(), free_port()
+        ports = {"submission_ports": self.submission_port, "submission_tls_ports": self.submission_tls_port, "return_ports": free_port()}
+        self.settings |= ports | settings
+        self.smtp = self._add(Child("smtp", ("app.cli", "smtp"), log=self._log("smtp"), environment=self.environment))
+        return self.smtp
+
     def start_worker(self, module: Sequence[str] = ("app.cli", "worker")) -> Child:
         worker = self._add(Child("worker", module, log=self._log("worker"), environment=self.environment))
         self.workers.append(worker)
@@ -139,6 +150,10 @@ class House:
     async def wait_for_api(self) -> None:
         """Until a request is answered."""
         await self._wait(self._api_answers, "the API", self.api)
+
+    async def wait_for_smtp(self) -> None:
+        """Until it takes connections."""
+        await self._wait(self._smtp_answers, "the SMTP server", self.smtp)
 
     async def wait_for_workers(self) -> None:
         """Until every worker has its first heartbeat written."""
@@ -162,6 +177,18 @@ class House:
         try:
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return (await reader.read(12)).startswith(b"HTTP/1.1")
+        except OSError:
+            return False
+        finally:
+            writer.close()
+
+    async def _smtp_answers(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.submission_port)
+        except OSError:
+            return False
+        try:
+            return (await reader.read(4)).startswith(b"220")
         except OSError:
             return False
         finally:
@@ -191,13 +218,17 @@ class House:
         smarthost: bool = True,
         log: Path | None = None,
         keep: Path | None = None,
+        keep_each: int = 1,
         host: str = "127.0.0.1",
     ) -> Child:
-        """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX."""
+        """The SMTP sink; the house is told to send everything there, by smarthost or by the port of every MX.
+
+        With `keep` it keeps one mail in `keep_each`.
+        """
         arguments = ["tests.doubles.sink", "--host", host, "--port", str(self.sink_port), "--log", str(log or self.dots)]
         arguments += ["--delay-ms", str(delay_ms)]
         if keep is not None:
-            arguments += ["--keep", str(keep)]
+            arguments += ["--keep", str(keep), "--keep-each", str(keep_each)]
         if script is not None:
             path = self.directory / "faults.json"
             path.write_text(json.dumps(script))
@@ -263,6 +294,7 @@ class House:
         """The trees whose CPU is counted, by name."""
         own: dict[str, Iterable[int]] = {
             "api": [self.api.pid] if self.api is not None else [],
+            "smtp": [self.smtp.pid] if self.smtp is not None else [],
             "workers": [worker.pid for worker in self.workers],
             "postgres": [self.servers.pids["postgres"]],
             "valkey": [self.servers.pids["valkey"]],
@@ -270,7 +302,7 @@ class House:
         return own | others
 
 
-OURS = ("api", "workers", "postgres", "valkey")
+OURS = ("api", "smtp", "workers", "postgres", "valkey")
 
 
 def make_directory() -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.smtpd.content import read_to_end, tidy
 from app.smtpd.replies import Refusal
@@ -90,3 +92,17 @@ def test_dots_and_line_ends(sent: bytes, kept: bytes) -> None:
 def test_what_cannot_be_read_is_refused(sent: bytes) -> None:
     with pytest.raises(Refusal, match=r"554 5\.6\.0"):
         tidy(sent)
+
+
+_PIECES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\r\n.", b"..", b"\r\n.\r\n"]), max_size=12)
+
+
+@given(_PIECES)
+def test_what_is_tidy_has_no_line_end_but_crlf(pieces: list[bytes]) -> None:
+    """`mail.adopt.read_finished` takes it as it is."""
+    try:
+        content = tidy(b"".join(pieces))
+    except Refusal:
+        return
+    rest = content.replace(b"\r\n", b"")
+    assert b"\r" not in rest and b"\n" not in rest and b"\0" not in content
