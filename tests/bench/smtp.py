@@ -257,7 +257,7 @@ async def _new_credential(house: House, account_id: int) -> tuple[str, str]:
     keyring = Keyring.load(house.directory / "keyring.json")
     await _untrack(house, account_id)
     async with house.database.transaction() as connection:
-        row, password = await create_smtp_credential(connection, keyring, account_id, Wish("pourer"))
+        row, password = await create_smtp_credential(connection, keyring, account_id, Wish("pourer", trusted_per_hour=10_000_000))
     return row.id, password
 
 
