@@ -6,11 +6,11 @@ each names what no person does:
 
 at delivery   within two seconds of the receiver's 250, or in the minute before it: nobody had the mail
 burst         three links within a second, five in three, eight in ten; or two links and the pixel within one
-crowd         one source follows links of five recipients within five seconds, in the minute after their mail came; or of twenty, whenever
-head first    the same source asked HEAD within ten seconds before: browsers do not
+crowd         one asker follows links of five recipients within five seconds, in the minute after their mail came; or of twenty, whenever
+head first    the same asker asked HEAD within ten seconds before: browsers do not
 privacy proxy an open out of Apple's own network by a program that names no system
 
-A source is a network and a program (`source_of`). Proxies that load a picture for a reader who looks at it are no crowd: opens are not
+A asker is a network and a program (`asker_of`). Proxies that load a picture for a reader who looks at it are no crowd: opens are not
 counted there. What the door called a machine by its own words stays one.
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -44,7 +45,7 @@ _PREFETCH = "prefetch"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A hit as it was told. `told`: why the door took it for a machine; `crowd`: how many recipients its source followed links of then."""
+    """A hit as it was told. `told`: why the door took it for a machine; `crowd`: how many recipients its asker followed links of then."""
 
     number: int
     at: datetime
@@ -55,17 +56,13 @@ class Seen:
     told: str | None
     crowd: int = 1
 
-    @property
-    def source(self) -> int:
-        return source_of(self.ip, self.agent)
-
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """A HEAD of a link or the pixel, which is told to nobody."""
 
     at: datetime
-    source: int
+    asker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Correction:
     now: Word
 
 
-def source_of(ip: str, agent: str) -> int:
+def asker_of(ip: str, agent: str) -> int:
     """A network and a program, as a number from which neither can be read: the /24 of IPv4, the /48 of IPv6."""
     network = ip
     address = _address_of(ip)
@@ -101,8 +98,9 @@ def judge_again(hits: Sequence[Seen], heads: Sequence[Head], delivered_at: datet
     """Why each hit of one recipient, by its number, is a machine's; None for a person's. `delivered_at`: None if it is not certain."""
     verdicts = {hit.number: _by_its_words(hit) for hit in hits}
     unsuspected = sorted((hit for hit in hits if verdicts[hit.number] is None), key=lambda hit: (hit.at, hit.number))
-    bursts = _burst_of(unsuspected)
-    crowds = _crowd_of(unsuspected, delivered_at)
+    askers = {hit.number: asker_of(hit.ip, hit.agent) for hit in unsuspected}
+    bursts = _burst_of(unsuspected, askers)
+    crowds = _crowd_of(unsuspected, askers, delivered_at)
     for hit in unsuspected:
         if _at_delivery(hit, delivered_at):
             verdicts[hit.number] = "at delivery"
@@ -110,7 +108,7 @@ def judge_again(hits: Sequence[Seen], heads: Sequence[Head], delivered_at: datet
             verdicts[hit.number] = "burst"
         elif hit.number in crowds:
             verdicts[hit.number] = "crowd"
-        elif any(head.source == hit.source and timedelta(0) <= hit.at - head.at <= _HEAD_BEFORE for head in heads):
+        elif any(head.asker == askers[hit.number] and timedelta(0) <= hit.at - head.at <= _HEAD_BEFORE for head in heads):
             verdicts[hit.number] = "head first"
         elif _is_apples(hit):
             verdicts[hit.number] = "privacy proxy"
@@ -145,34 +143,46 @@ def _at_delivery(hit: Seen, delivered_at: datetime | None) -> bool:
     return delivered_at is not None and -_BEFORE_DELIVERY <= hit.at - delivered_at <= _AFTER_DELIVERY
 
 
-def _burst_of(hits: Sequence[Seen]) -> set[int]:
-    """The clicks of bursts, and the opens of their sources beside them."""
+def _burst_of(hits: Sequence[Seen], askers: Mapping[int, int]) -> set[int]:
+    """The clicks of bursts, and the opens of their askers beside them. `hits` in the order of their times."""
     clicks = [hit for hit in hits if hit.is_click]
-    found: set[int] = set()
-    for place, begin in enumerate(clicks):
-        for most_links, span in _BURSTS:
-            within = [hit for hit in clicks[place:] if hit.at - begin.at <= span]
-            if len({hit.url for hit in within}) >= most_links:
-                found |= {hit.number for hit in within}
+    found = {number for most_links, span in _BURSTS for number in _crowded(clicks, most_links, span)}
     for opened in hits:
         if opened.is_click:
             continue
-        beside = [hit for hit in clicks if abs(hit.at - opened.at) <= _AT_ONCE and hit.source == opened.source]
-        links = {hit.url for hit in beside}
-        if len(links) >= _AT_ONCE_LINKS and max(hit.at for hit in beside) - min(hit.at for hit in beside) <= _AT_ONCE:
-            found |= {opened.number, *(hit.number for hit in beside)}
-        elif any(hit.number in found for hit in beside):
+        beside = [hit for hit in clicks if abs(hit.at - opened.at) <= _AT_ONCE and askers[hit.number] == askers[opened.number]]
+        if any(hit.number in found for hit in beside):
             found.add(opened.number)
+        elif within := _crowded(beside, _AT_ONCE_LINKS, _AT_ONCE):
+            found |= {opened.number, *within}
     return found
 
 
-def _crowd_of(hits: Sequence[Seen], delivered_at: datetime | None) -> set[int]:
-    """The clicks of crowds, and what their sources did beside them."""
+def _crowded(clicks: Sequence[Seen], most_links: int, span: timedelta) -> set[int]:
+    """Those of so many links within so long: one window is moved over the clicks."""
+    found: set[int] = set()
+    window: deque[Seen] = deque()
+    links: Counter[str | None] = Counter()
+    for click in clicks:
+        window.append(click)
+        links[click.url] += 1
+        while click.at - window[0].at > span:
+            gone = window.popleft()
+            links[gone.url] -= 1
+            if not links[gone.url]:
+                del links[gone.url]
+        if len(links) >= most_links:
+            found.update(hit.number for hit in window)
+    return found
+
+
+def _crowd_of(hits: Sequence[Seen], askers: Mapping[int, int], delivered_at: datetime | None) -> set[int]:
+    """The clicks of crowds, and what their askers did beside them."""
     found: set[int] = set()
     for click in hits:
         soon = delivered_at is not None and click.at - delivered_at <= _SOON_AFTER_DELIVERY
         if click.is_click and click.crowd >= (_CROWD_AT_DELIVERY if soon else _CROWD):
-            found |= {hit.number for hit in hits if hit.source == click.source and abs(hit.at - click.at) <= _WITH_IT}
+            found |= {hit.number for hit in hits if askers[hit.number] == askers[click.number] and abs(hit.at - click.at) <= _WITH_IT}
     return found
 
 

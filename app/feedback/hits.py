@@ -19,7 +19,7 @@ from uuid import UUID
 
 from app import log, store
 from app.events.record import Event, EventType, record
-from app.feedback.hindsight import source_of
+from app.feedback.hindsight import asker_of
 from app.jobs import Wakes
 from app.mail.tokens import TokenKind
 from app.store.db import CONNECTION_ERRORS, Database
@@ -128,7 +128,7 @@ class Hits:
 def _look(hit: Hit, number: int) -> Look:
     at = hit.at.replace(microsecond=hit.at.microsecond // 1000 * 1000)  # as its event has it
     kind = "head" if hit.head else "click" if hit.kind is TokenKind.CLICK else "open"
-    return Look(hit.account_id, hit.recipient_id, number, at, kind, source_of(hit.ip, hit.agent))
+    return Look(hit.account_id, hit.recipient_id, number, at, kind, asker_of(hit.ip, hit.agent))
 
 
 def _facts(hit: Hit, address: str, is_first: bool) -> dict[str, object]:

@@ -20,7 +20,7 @@ import orjson
 
 from app import log, store
 from app.events.record import Event, EventType, record
-from app.feedback.hindsight import CROWD_SECONDS, Correction, Head, Seen, Word, correct, judge_again, source_of
+from app.feedback.hindsight import CROWD_SECONDS, Correction, Head, Seen, Word, asker_of, correct, judge_again
 from app.jobs import Wakes
 from app.store.db import Database, HotConnection
 from app.store.events import BEGINNING
@@ -102,8 +102,8 @@ async def _judge(connection: HotConnection, taken: Sequence[Taken]) -> dict[Key,
     keys = sorted(recipients)
     histories = await _read_histories(connection, keys)
     heads: dict[Key, list[Head]] = defaultdict(list)
-    for account_id, recipient_id, at, source in await store.second_looks.read_heads(connection, keys):
-        heads[account_id, recipient_id].append(Head(at, source))
+    for account_id, recipient_id, at, asker in await store.second_looks.read_heads(connection, keys):
+        heads[account_id, recipient_id].append(Head(at, asker))
     corrected: dict[Key, Corrected] = {}
     for key in keys:
         address, attempt, total_ms = recipients[key]
@@ -113,6 +113,7 @@ async def _judge(connection: HotConnection, taken: Sequence[Taken]) -> dict[Key,
         found = correct(history.hits, history.words, {number: verdicts[number] for number in due[key] if number in verdicts})
         if found:
             corrected[key] = (found, history, address)
+        await asyncio.sleep(0)  # mail goes on beside it
     return corrected
 
 
@@ -190,6 +191,6 @@ def _look(told: Told, begin: datetime, end: datetime) -> Look | None:
     if "user_agent" not in facts:
         return None
     kind = "click" if told.type == EventType.CLICKED else "open"
-    source = source_of(facts["ip"], facts["user_agent"])
+    asker = asker_of(facts["ip"], facts["user_agent"])
     company = not begin <= time_of(told.id) < end
-    return Look(told.account_id, told.about, told.number, datetime.fromisoformat(facts["at"]), kind, source, company)
+    return Look(told.account_id, told.about, told.number, datetime.fromisoformat(facts["at"]), kind, asker, company)

@@ -2,7 +2,7 @@
 
 A row is written with its hit and goes in two steps: it is *seen* in the transaction that corrects what was said, and stays for a little
 as company of those beside it (a crowd is counted here), then it is deleted. It holds when, whose and which event, and of who asked one
-number (feedback.hindsight.source_of); no address of anybody. A HEAD has a row too, though no event: its number is 0.
+number (feedback.hindsight.asker_of); no address of anybody. A HEAD has a row too, though no event: its number is 0.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ second_looks = Table(
     Column("number", SmallInteger, nullable=False),  # of the hit's event; 0: a HEAD
     Column("at", DateTime(timezone=True), nullable=False),
     Column("kind", Text, nullable=False),  # open, click, head
-    Column("source", BigInteger, nullable=False),
+    Column("asker", BigInteger, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),  # to be looked at; once seen: to be deleted
     Column("seen", Boolean, nullable=False, server_default="false"),
     PrimaryKeyConstraint("account_id", "recipient_id", "number", "at"),
     Index("ix_second_looks_due", "due_at"),
-    Index("ix_second_looks_source", "account_id", "source", "at"),
+    Index("ix_second_looks_asker", "account_id", "asker", "at"),
 )
 
 # Who has more events than this is not looked at: no person opens and follows so often, and each look reads them all.
-MOST_EVENTS = 1000
+MOST_EVENTS = 200
 _MOST_HEADS = 1000
 _MOST_COMPANY = 200  # clicks that are counted as one's company
 # For so long what was seen is still company of what is looked at later; and what is there for company alone.
@@ -52,15 +52,15 @@ class Look:
     number: int
     at: datetime
     kind: str
-    source: int
+    asker: int
     company: bool = False  # there to be counted with others, not to be looked at
 
 
 _ADD = """
-INSERT INTO second_looks (account_id, recipient_id, number, at, kind, source, seen, due_at)
+INSERT INTO second_looks (account_id, recipient_id, number, at, kind, asker, seen, due_at)
 SELECT i.*, clock_timestamp() + make_interval(secs => CASE WHEN i.company THEN $9 ELSE $8::float8 END)
 FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::bool[])
-     AS i(account_id, recipient_id, number, at, kind, source, company)
+     AS i(account_id, recipient_id, number, at, kind, asker, company)
 ON CONFLICT (account_id, recipient_id, number, at) DO UPDATE
 SET due_at = greatest(second_looks.due_at, excluded.due_at), seen = second_looks.seen AND excluded.seen
 """
@@ -69,7 +69,7 @@ SET due_at = greatest(second_looks.due_at, excluded.due_at), seen = second_looks
 async def add_looks(connection: HotConnection, rows: Sequence[Look], seconds: float) -> None:
     """Have these looked at in so many seconds; those that are there already too."""
     ordered = sorted({(r.account_id, r.recipient_id, r.number, r.at): r for r in rows}.items())
-    columns = zip(*((r.account_id, r.recipient_id, r.number, r.at, r.kind, r.source, r.company) for _, r in ordered), strict=True)
+    columns = zip(*((r.account_id, r.recipient_id, r.number, r.at, r.kind, r.asker, r.company) for _, r in ordered), strict=True)
     if ordered:
         await connection.execute(_ADD, *(list(column) for column in columns), seconds, _ONLY_COMPANY_SECONDS)
 
@@ -169,7 +169,7 @@ _CROWDS = """
 SELECT l.account_id, l.recipient_id, l.number, (
     SELECT count(DISTINCT c.recipient_id) FROM (
         SELECT o.recipient_id FROM second_looks o
-        WHERE o.account_id = l.account_id AND o.source = l.source AND o.kind = 'click'
+        WHERE o.account_id = l.account_id AND o.asker = l.asker AND o.kind = 'click'
           AND o.at BETWEEN l.at - make_interval(secs => $3 / 2) AND l.at + make_interval(secs => $3 / 2)
         LIMIT $4
     ) c
@@ -180,15 +180,15 @@ WHERE l.kind = 'click'
 
 
 async def count_crowds(connection: HotConnection, keys: Sequence[Key], seconds: float) -> dict[tuple[int, UUID, int], int]:
-    """How many recipients of the account a click's source followed links of in the same seconds, by the click."""
+    """How many recipients of the account a click's asker followed links of in the same seconds, by the click."""
     accounts, ids = [account_id for account_id, _ in keys], [recipient_id for _, recipient_id in keys]
     return {(row[0], row[1], row[2]): row[3] for row in await connection.fetch(_CROWDS, accounts, ids, seconds, _MOST_COMPANY)}
 
 
 async def read_heads(connection: HotConnection, keys: Sequence[Key]) -> list[tuple[int, UUID, datetime, int]]:
-    """(account, recipient, when, source) of the HEADs that are still kept."""
+    """(account, recipient, when, asker) of the HEADs that are still kept."""
     query = (
-        "SELECT l.account_id, l.recipient_id, l.at, l.source FROM second_looks l"
+        "SELECT l.account_id, l.recipient_id, l.at, l.asker FROM second_looks l"
         " JOIN unnest($1::int[], $2::uuid[]) AS i(account_id, id) ON l.account_id = i.account_id AND l.recipient_id = i.id"
         " WHERE l.number = 0 LIMIT $3"
     )

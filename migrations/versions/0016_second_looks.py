@@ -22,16 +22,16 @@ def upgrade() -> None:
     sa.Column('number', sa.SmallInteger(), nullable=False),
     sa.Column('at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('kind', sa.Text(), nullable=False),
-    sa.Column('source', sa.BigInteger(), nullable=False),
+    sa.Column('asker', sa.BigInteger(), nullable=False),
     sa.Column('due_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('seen', sa.Boolean(), server_default='false', nullable=False),
     sa.PrimaryKeyConstraint('account_id', 'recipient_id', 'number', 'at', name=op.f('pk_second_looks'))
     )
     op.create_index('ix_second_looks_due', 'second_looks', ['due_at'], unique=False)
-    op.create_index('ix_second_looks_source', 'second_looks', ['account_id', 'source', 'at'], unique=False)
+    op.create_index('ix_second_looks_asker', 'second_looks', ['account_id', 'asker', 'at'], unique=False)
 
 
 def downgrade() -> None:
-    op.drop_index('ix_second_looks_source', table_name='second_looks')
+    op.drop_index('ix_second_looks_asker', table_name='second_looks')
     op.drop_index('ix_second_looks_due', table_name='second_looks')
     op.drop_table('second_looks')
