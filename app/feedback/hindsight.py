@@ -35,6 +35,7 @@ CROWD_SECONDS = 5.0
 _CROWD_AT_DELIVERY = 5
 _CROWD = 20
 _SOON_AFTER_DELIVERY = timedelta(seconds=60)
+HEAD_FIRST = "head first"
 _HEAD_BEFORE = timedelta(seconds=10)
 _WITH_IT = timedelta(seconds=5)
 _APPLE = ipaddress.ip_network("17.0.0.0/8")
@@ -109,7 +110,7 @@ def judge_again(hits: Sequence[Seen], heads: Sequence[Head], delivered_at: datet
         elif hit.number in crowds:
             verdicts[hit.number] = "crowd"
         elif any(head.asker == askers[hit.number] and timedelta(0) <= hit.at - head.at <= _HEAD_BEFORE for head in heads):
-            verdicts[hit.number] = "head first"
+            verdicts[hit.number] = HEAD_FIRST
         elif _is_apples(hit):
             verdicts[hit.number] = "privacy proxy"
     return verdicts

@@ -20,7 +20,7 @@ import orjson
 
 from app import log, store
 from app.events.record import Event, EventType, record
-from app.feedback.hindsight import CROWD_SECONDS, Correction, Head, Seen, Word, asker_of, correct, judge_again
+from app.feedback.hindsight import CROWD_SECONDS, HEAD_FIRST, Correction, Head, Seen, Word, asker_of, correct, judge_again
 from app.jobs import Wakes
 from app.store.db import Database, HotConnection
 from app.store.events import BEGINNING
@@ -110,11 +110,16 @@ async def _judge(connection: HotConnection, taken: Sequence[Taken]) -> dict[Key,
         history = histories[key]
         delivered_at = time_of(attempt) + timedelta(milliseconds=total_ms) if attempt is not None else None
         verdicts = judge_again(history.hits, heads[key], delivered_at)
-        found = correct(history.hits, history.words, {number: verdicts[number] for number in due[key] if number in verdicts})
+        found = correct(history.hits, history.words, {number: verdicts[number] for number in due[key] if _can_be_judged(history, number)})
         if found:
             corrected[key] = (found, history, address)
         await asyncio.sleep(0)  # mail goes on beside it
     return corrected
+
+
+def _can_be_judged(history: _History, number: int) -> bool:
+    """Not where the proof is gone: a HEAD is kept for minutes."""
+    return number in history.words and history.words[number].machine != HEAD_FIRST
 
 
 async def _read_histories(connection: HotConnection, keys: Sequence[Key]) -> dict[Key, _History]:

@@ -62,7 +62,10 @@ SELECT i.*, clock_timestamp() + make_interval(secs => CASE WHEN i.company THEN $
 FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::bool[])
      AS i(account_id, recipient_id, number, at, kind, asker, company)
 ON CONFLICT (account_id, recipient_id, number, at) DO UPDATE
-SET due_at = greatest(second_looks.due_at, excluded.due_at), seen = second_looks.seen AND excluded.seen
+SET seen = second_looks.seen AND excluded.seen, due_at = CASE
+    WHEN NOT excluded.seen THEN excluded.due_at
+    WHEN second_looks.seen THEN greatest(second_looks.due_at, excluded.due_at)
+    ELSE second_looks.due_at END
 """
 
 

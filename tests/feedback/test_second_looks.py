@@ -145,6 +145,11 @@ async def test_a_head_is_told_to_nobody_and_gives_its_asker_away(database: Datab
         await connection.execute("UPDATE second_looks SET due_at = now()")
         await store.second_looks.drop_seen(connection)
         assert await connection.fetchval("SELECT count(*) FROM second_looks") == 0
+    # Who looks again has no HEAD any more, and takes nothing back.
+    assert await look_at_span(database, 1, at - timedelta(hours=1), datetime.now(UTC)) == 1
+    await make_due(database)
+    assert await look_again(database, wakes) == 1
+    assert len(await said(database)) == 1
 
 
 async def test_who_is_hit_without_end_is_not_looked_at(database: Database, wakes: Wakes) -> None:
