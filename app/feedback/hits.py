@@ -97,11 +97,12 @@ class Hits:
                     self.dropped += len(group)
 
     def _next_group(self) -> list[Hit]:
-        """The next hits, one of a kind of each recipient and link."""
-        group: dict[tuple[TokenKind, int, UUID, str | None, str | None, bool], Hit] = {}
+        """The next hits, one of a kind of each recipient, link and asker."""
+        group: dict[tuple[object, ...], Hit] = {}
         while self._waiting and len(group) < _GROUP:
             hit = self._waiting.popleft()
-            group.setdefault((hit.kind, hit.account_id, hit.recipient_id, hit.url, hit.machine, hit.head), hit)
+            key = (hit.kind, hit.account_id, hit.recipient_id, hit.url, hit.machine, hit.agent, hit.ip, hit.head)
+            group.setdefault(key, hit)
         return list(group.values())
 
     async def _write(self, group: list[Hit]) -> None:
