@@ -107,7 +107,7 @@ async def _find_sent(connection: HotConnection, account_id: int, mail: Inbound) 
     """(the sent message that a mail answers, its recipient who wrote it)."""
     named = [*mail.in_reply_to, *reversed(mail.references)]
     ids = [found for one in named if (found := _message_id(one)) is not None]
-    message_id = await store.inbound.find_sent(connection, account_id, named, ids) if ids else None
+    message_id = await store.inbound.find_sent(connection, account_id, named, ids) if named else None
     if message_id is None:
         return None, None
     recipients = await store.inbound.list_sent_to(connection, account_id, message_id)

@@ -2,7 +2,7 @@
 
 One statement and one commit for all of them. After a group of several the writer rests for a moment while the line is short: what
 a commit costs by itself is as much as several messages. A lone client never waits for that. Groups are bounded in rows and bytes (a
-large body goes alone), the waiting line is bounded too: beyond it a submission is refused at once instead of late.
+body above them goes alone), the waiting line is bounded too: beyond it a submission is refused at once instead of late.
 A database error re-runs each submission of the group alone, so that one bad row never sinks its neighbours; when PostgreSQL is
 away all of them are refused and nothing is half-written.
 """
@@ -25,7 +25,8 @@ from app.store.submissions import NewMessage, WrittenRecipient
 Verdict = list[WrittenRecipient] | None
 Write = Callable[[Sequence[NewMessage]], Awaitable[list[Verdict]]]
 
-LARGE_BYTES = 256 * 1024
+# Contents above this have a line of their own: one takes as long to write as many small ones.
+LARGE_BYTES = 128 * 1024
 # The rest between small groups: so long, unless so many are waiting.
 _REST_SECONDS = 0.002
 _COMPANY = 8
@@ -100,7 +101,7 @@ class GroupCommit:
         while self._line:
             first = self._line[0]
             added = len(first.message.recipients)
-            if group and (rows + added > self._group_rows or size + first.size_bytes > self._group_bytes or first.size_bytes > LARGE_BYTES):
+            if group and (rows + added > self._group_rows or size + first.size_bytes > self._group_bytes):
                 break
             self._line.popleft()
             self._line_rows -= added
@@ -110,8 +111,6 @@ class GroupCommit:
             group.append(first)
             rows += added
             size += first.size_bytes
-            if first.size_bytes > LARGE_BYTES:
-                break
         return group
 
     async def _write_group(self, group: list[_Waiting]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from app.intake import admission
 from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.contents import Contents, Frame
-from app.intake.group_commit import RETRY_AFTER_SECONDS, GroupCommit, Verdict
+from app.intake.group_commit import LARGE_BYTES, RETRY_AFTER_SECONDS, GroupCommit, Verdict
 from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
@@ -89,7 +90,7 @@ class Receipt:
 
 
 class Intake:
-    """Owns the group commit of this process."""
+    """Owns the group commits of this process: a line for what is small, and one for large contents, which small ones need not wait for."""
 
     def __init__(
         self,
@@ -108,29 +109,36 @@ class Intake:
         self._wakes = wakes
         self._keys_under_way: set[tuple[int, str]] = set()
         self._content_days: set[Any] = set()
-        self._connection: Any = None
-        self._commits = GroupCommit(
-            self._write,
+        self._writers: dict[str, Any] = {}  # connections, by line
+        self._commits = self._line("small", settings.accept_group_bytes)
+        self._large_commits = self._line("large", LARGE_BYTES)
+
+    def _line(self, name: str, group_bytes: int) -> GroupCommit:
+        settings = self._settings
+        return GroupCommit(
+            partial(self._write, name),
             group_rows=settings.accept_group_rows,
-            group_bytes=settings.accept_group_bytes,
+            group_bytes=group_bytes,
             waiting_rows=settings.accept_waiting_rows,
             waiting_bytes=settings.accept_waiting_bytes,
         )
 
     def start(self) -> None:
-        self._commits.start()
+        for line in (self._commits, self._large_commits):
+            line.start()
 
     async def close(self) -> None:
-        await self._commits.close()
-        if self._connection is not None:
-            self._connection.terminate()
+        for line in (self._commits, self._large_commits):
+            await line.close()
+        for connection in self._writers.values():
+            connection.terminate()
 
     async def submit(self, sender: Sender, submission: Submission) -> Receipt:
         """Accept one submission durably. Raises RelayError with the reason when it is not accepted."""
         key = self._begin_key(sender, submission)
         try:
             message = await self._prepare(sender, submission)
-            verdict = await self._commits.add(message)
+            verdict = await self._join(message)
             return self._receipt(message, verdict) if verdict is not None else await self._replay(message)
         finally:
             if key is not None:
@@ -179,7 +187,7 @@ class Intake:
         joined = []
         for place, message in prepared:
             try:
-                joined.append((place, message, self._commits.add(message)))
+                joined.append((place, message, self._join(message)))
             except RelayError as error:
                 results[place] = error
         return joined
@@ -271,10 +279,14 @@ class Intake:
             date=now,
         )
 
-    async def _write(self, group: Sequence[NewMessage]) -> list[Verdict]:
-        """One transaction: the group and the beginning of its history. Called by the group commit alone, one group at a time."""
+    def _join(self, message: NewMessage) -> asyncio.Future[Verdict]:
+        line = self._large_commits if message.stored_bytes > LARGE_BYTES else self._commits
+        return line.add(message)
+
+    async def _write(self, line: str, group: Sequence[NewMessage]) -> list[Verdict]:
+        """One transaction: the group and the beginning of its history. Called by the group commits alone, each one group at a time."""
         await self._ensure_content_days({message.purge_on for message in group})
-        connection = await self._writer_connection()
+        connection = await self._writer_of(line)
         await self._contents.moulds.write(connection, (message.mould for message in group if message.mould is not None))
         written = await store.submissions.write_submissions(connection, group)
         fates = {recipient.id: recipient for recipient in written}
@@ -282,11 +294,12 @@ class Intake:
         self._wakes.tell_events({message.account_id for message in group})
         return [[fates[r.id] for r in m.recipients] if m.recipients[0].id in fates else None for m in group]
 
-    async def _writer_connection(self) -> Any:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._database.open_hot(lock_timeout_ms=LOCK_TIMEOUT_MS)
+    async def _writer_of(self, line: str) -> Any:
+        connection = self._writers.get(line)
+        if connection is None or connection.is_closed():
+            connection = self._writers[line] = await self._database.open_hot(lock_timeout_ms=LOCK_TIMEOUT_MS)
             self._contents.moulds.forget_written()
-        return self._connection
+        return connection
 
     async def _ensure_content_days(self, days: set[Any]) -> None:
         """Days far ahead (a send_at in months) get their partition when they are first needed."""

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from app.store.db import HotConnection, metadata
 from app.store.ids import last_of_message
-from app.store.messages import pack_body, unpack_body
+from app.store.messages import BROUGHT_ITS_ID, pack_body, unpack_body
 
 inbound_messages = Table(
     "inbound_messages",
@@ -273,13 +273,22 @@ async def read_raw(connection: HotConnection, account_id: int, shown: Shown) -> 
     return unpack_body(packed) if packed is not None else None
 
 
+_FIND_SENT = f"""
+SELECT id, rfc_message_id FROM messages WHERE account_id = $1 AND id = ANY($2::uuid[])
+UNION ALL
+SELECT id, rfc_message_id FROM messages WHERE account_id = $1 AND rfc_message_id = ANY($3::text[]) AND {BROUGHT_ITS_ID}
+"""  # noqa: S608  (the condition of an index)
+
+
 async def find_sent(connection: HotConnection, account_id: int, rfc_ids: Sequence[str], message_ids: Sequence[UUID]) -> UUID | None:
-    """The sent message of the account, among those with these ids, that has one of these Message-IDs; the first of them (primary key)."""
-    rows = await connection.fetch(
-        "SELECT id, rfc_message_id FROM messages WHERE account_id = $1 AND id = ANY($2::uuid[])", account_id, message_ids
-    )
-    there = {row[0]: row[1].strip("<>") for row in rows}
-    return next((one for one in message_ids if there.get(one) in rfc_ids), None)
+    """The sent message of the account that has the first of these Message-IDs (without brackets) which one has.
+
+    `message_ids`: of which of our ids such Message-IDs can be made. By primary key, and ix_messages_own_id; of two mails that brought the
+    same Message-ID, the later one.
+    """
+    rows = await connection.fetch(_FIND_SENT, account_id, message_ids, [f"<{one}>" for one in rfc_ids])
+    found = {row[1].strip("<>"): row[0] for row in sorted(rows)}
+    return next((found[one] for one in rfc_ids if one in found), None)
 
 
 async def list_sent_to(connection: HotConnection, account_id: int, message_id: UUID) -> list[tuple[UUID, str]]:

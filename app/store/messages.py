@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -21,12 +22,15 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSON
 
 from app.store.db import HotConnection, metadata
 from app.store.ids import last_of_message
 from app.store.states import RecipientState
+
+BROUGHT_ITS_ID = "left(rfc_message_id, 33) <> ('<' || replace(id::text, '-', ''))"
 
 messages = Table(
     "messages",
@@ -47,6 +51,8 @@ messages = Table(
     # What delivery adds to each recipient's mail, as bits: mail.finish.
     Column("adds", SmallInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "id"),
+    # Finished mail that brought its Message-ID: answers to it are found by that. All others have one that is made of their id.
+    Index("ix_messages_own_id", "rfc_message_id", postgresql_using="hash", postgresql_where=text(BROUGHT_ITS_ID)),
     postgresql_partition_by="RANGE (id)",
 )
 

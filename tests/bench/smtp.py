@@ -21,7 +21,6 @@ from typing import Any
 import dkim
 
 from app import store
-from app.accounts.first import make_first_smtp_credential
 from app.accounts.smtp_credentials import Wish, create_smtp_credential
 from app.keyring import Keyring
 from app.smtpd.certificate import development_certificate
@@ -243,20 +242,15 @@ async def _start_ours(house: House, options: Options) -> SmtpPlan:
     await house.wait_for_smtp()
     house.start_workers(options.workers)
     await house.wait_for_workers()
-    user, password = await make_first_smtp_credential(house.database, Keyring.load(house.directory / "keyring.json"), house.account_id)
-    await _untrack(house, house.account_id)
+    user, password = await _new_credential(house, house.account_id)
     return SmtpPlan(port=house.submission_port, sender=house.sender, user=user, password=password)
 
 
-async def _untrack(house: House, account_id: int) -> None:
+async def _new_credential(house: House, account_id: int) -> tuple[str, str]:
+    """For untracked mail; trusted with all that the bench pours."""
+    keyring = Keyring.load(house.directory / "keyring.json")
     async with house.database.transaction() as connection:
         await store.streams.update_stream(connection, account_id, "transactional", {"track_opens": False, "track_clicks": False})
-
-
-async def _new_credential(house: House, account_id: int) -> tuple[str, str]:
-    keyring = Keyring.load(house.directory / "keyring.json")
-    await _untrack(house, account_id)
-    async with house.database.transaction() as connection:
         row, password = await create_smtp_credential(connection, keyring, account_id, Wish("pourer", trusted_per_hour=10_000_000))
     return row.id, password
 

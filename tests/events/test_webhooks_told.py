@@ -59,7 +59,7 @@ def test_mail_without_stream_or_tags_does_not_pass_a_filter_on_them() -> None:
 
 
 def test_families_are_those_of_the_types() -> None:
-    assert FAMILIES == ("message.*", "webhook.*")
+    assert FAMILIES == ("credential.*", "inbound.*", "message.*", "webhook.*")
     assert [
         name for name in ("message.*", "message.held", "*", "messages.*", "message", "message.", "message.*.*", "") if is_known(name)
     ] == [

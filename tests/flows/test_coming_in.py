@@ -10,9 +10,11 @@ import dkim
 import pytest
 
 from app import store
+from app.accounts.credentials import ALL, Sender
 from app.feedback import inbound_reading
+from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.mail.dkim import generate_signing_key
-from app.store.ids import parse_public_id
+from app.store.ids import parse_public_id, public_id
 from tests.flows.arriving import bring, port_25
 from tests.flows.conftest import DOMAIN, House, other_account, until
 
@@ -171,6 +173,21 @@ async def test_a_mail_that_comes_twice_is_taken_once(house: House, route: str) -
         for _ in range(2):
             assert (await bring(port, ADDRESS, b"Subject: x\r\n\r\nx\r\n", "ada@x.test"))[0] == 250
         assert len(await read_mails(house, 4)) == 4
+
+
+async def test_an_answer_to_a_mail_that_brought_its_message_id_is_linked(house: House, route: str) -> None:
+    rival = await other_account(house, "rival", "rival.example.test")
+    for account_id, domain in ((house.account_id, DOMAIN), (rival, "rival.example.test")):
+        letter = f"From: a@{domain}\r\nTo: ada@x.test\r\nSubject: Invoice\r\nMessage-ID: <from-outlook@pc.local>\r\n\r\nThank you.\r\n"
+        sender = Sender(account_id, "house", frozenset({ALL}))
+        receipt = await house.intake.submit_raw(sender, RawSubmission(letter.encode(), f"a@{domain}", (EnvelopeRecipient("ada@x.test"),)))
+        if account_id == house.account_id:
+            ours = receipt
+    async with port_25(house) as port:
+        assert (await bring(port, ADDRESS, an_answer("<unknown@x.test> <from-outlook@pc.local>"), "ada@x.test"))[0] == 250
+        (mail,) = await read_mails(house)
+    recipient_id = public_id("rcp", ours.recipients[0].id)
+    assert mail["in_reply_to"] == {"message_id": public_id("msg", ours.message_id), "recipient_id": recipient_id}
 
 
 async def test_an_autoreply_is_linked_and_no_answer(house: House, route: str) -> None:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from app.errors import Conflict, InvalidMessage, Unavailable
-from app.intake.group_commit import LARGE_BYTES, GroupCommit, Verdict
+from app.intake.group_commit import GroupCommit, Verdict
 from app.store.submissions import NewMessage
 from tests.builders import a_message
 
@@ -60,9 +60,9 @@ async def test_those_that_arrive_during_a_commit_form_the_next(writer: Writer, c
     assert writer.groups == [1, 10, 5]
 
 
-async def test_a_large_body_goes_alone(writer: Writer, commits: GroupCommit) -> None:
+async def test_a_body_above_the_bound_of_groups_goes_alone(writer: Writer, commits: GroupCommit) -> None:
     writer.gate.clear()
-    waiting = [commits.add(a_message(body=b"x" * size)) for size in (10, 10, LARGE_BYTES + 1, 10, 10)]
+    waiting = [commits.add(a_message(body=b"x" * size)) for size in (10, 10, 1_000_001, 10, 10)]
     writer.gate.set()
     await asyncio.gather(*waiting)
     assert sorted(writer.groups) == [1, 2, 2]
