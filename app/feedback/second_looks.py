@@ -27,7 +27,7 @@ from app.store.events import BEGINNING
 from app.store.ids import floor_of, public_id, time_of
 from app.store.second_looks import Key, Look, Marks, Taken, Told
 
-AT_ONCE = 500
+AT_ONCE = 200  # so few that the transaction, for which every feed waits, is short
 _SLICE = 20_000
 # Of an old span all rows are there before the first is looked at: a crowd is to be seen whole.
 _AGAIN_SECONDS = 30.0

@@ -3,14 +3,14 @@
 Why: a scanner that poses as a browser is known by what came with it, minutes later; what waits for that is written with the hit.
 Expand only. Lock: none that matters; the table is new. What an API process of the release before writes is not looked at again.
 
-Revision: 0016, after 0015
+Revision: 0017, after 0016
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0016'
-down_revision = '0015'
+revision = '0017'
+down_revision = '0016'
 branch_labels = None
 depends_on = None
 
