@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from app.feedback.hits import Hit, Hits
 from app.feedback.second_looks import look_again, look_at_span
 from app.jobs import Wakes
 from app.mail.tokens import TokenKind
-from app.store.db import Database
+from app.store.db import CONNECTION_ERRORS, Database
 from tests.builders import a_message, a_settlement, a_worker, an_attempt, claim_all, write
 
 BROWSER = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0 Safari/537.36"
@@ -116,12 +117,13 @@ async def test_who_is_killed_leaves_it_to_the_next_one(database: Database, wakes
     before = await marks(database, recipient)
     assert before[1] == at
 
-    async def die(*_: Any) -> None:
-        raise RuntimeError("killed")
+    async def die(connection: Any, _taken: Any) -> None:
+        """All is written but the end, and the connection is gone, as when a worker is killed."""
+        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
     with monkeypatch.context() as patch:
         patch.setattr(store.second_looks, "end_looks", die)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(CONNECTION_ERRORS):
             await look_again(database, wakes)
     assert (await said(database), await marks(database, recipient)) == ([], before)
     assert await look_again(database, wakes) == 3
@@ -130,6 +132,30 @@ async def test_who_is_killed_leaves_it_to_the_next_one(database: Database, wakes
     assert [(one["event_number"], one["by"], one["first"]) for one in found] == [(n, "machine", False) for n in (2, 3, 4)]
     assert await marks(database, recipient) == (None, None, before[2] + 3)
     assert [one["number"] for one in found] == [before[2] + 1, before[2] + 2, before[2] + 3]
+
+
+async def test_several_workers_say_it_once(database: Database, wakes: Wakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipients = await delivered(database, 20, datetime.now(UTC) - timedelta(minutes=5))
+    at = datetime.now(UTC) - timedelta(minutes=3)
+    # Of each recipient in several hands at a time.
+    hits = [a_click(one, at + timedelta(seconds=0.1 * n), str(n)) for n in range(4) for one in recipients]
+    await hit(database, wakes, hits)
+    monkeypatch.setattr(second_looks, "AT_ONCE", 7)
+
+    async def look() -> int:
+        return sum([taken async for taken in _until_nothing(database, wakes)])
+
+    assert sum(await asyncio.gather(*(look() for _ in range(4)))) == len(hits)
+    found = await said(database)
+    assert len({(one["about"], one["event_number"]) for one in found if one["by"] == "machine"}) == len(hits)
+    assert sum(one["first"] - one["was_first"] for one in found) == -len(recipients)
+    assert len({(one["about"], one["number"]) for one in found}) == len(found)
+    assert {(await marks(database, one))[1] for one in recipients} == {None}
+
+
+async def _until_nothing(database: Database, wakes: Wakes) -> AsyncIterator[int]:
+    while taken := await look_again(database, wakes):
+        yield taken
 
 
 async def test_a_head_is_told_to_nobody_and_gives_its_asker_away(database: Database, wakes: Wakes) -> None:
