@@ -156,6 +156,9 @@ class Settings(BaseSettings):
     # --- keeping
     content_retention_days: int = Field(30, description="Days after which message content is dropped.")
     history_retention_days: int = Field(400, description="Days after which messages, attempts and events are dropped.")
+    second_look_seconds: float = Field(
+        300.0, description="After so long an open or a click is looked at again: person or machine, by what came with it.", gt=0
+    )
 
     # --- webhooks
     webhook_allow_private: bool = Field(False, description="Post webhooks to loopback and private addresses. For development and tests.")

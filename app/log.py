@@ -175,6 +175,11 @@ def inbound_unreadable(message_id: str, takes: int) -> None:
     _log.error("inbound_unreadable", message_id=message_id, takes=takes)
 
 
+def reclassed(hits: int, corrections: int) -> None:
+    """Opens and clicks were looked at a second time."""
+    _log.info("reclassed", hits=hits, corrections=corrections)
+
+
 def certificate_read(path: str) -> None:
     _log.info("certificate_read", path=path)
 

@@ -59,7 +59,7 @@ async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     resolver = Resolver(settings.dns_servers)
     renderer = Renderer(settings.render_processes)
     templates = TemplateBook(database, renderer)
-    hits = Hits(database, wakes)
+    hits = Hits(database, wakes, settings.second_look_seconds)
     intake = Intake(database, domains, streams, templates, settings, wakes)
     app.state.house = House(
         settings=settings,

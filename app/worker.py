@@ -1,5 +1,5 @@
 """The worker process: an arq worker for wakes and crons, and the resident drain beside it, with the loops that post, tell senders, erase,
-and read what came in.
+read what came in, and look a second time at opens and clicks.
 
 arq hosts, PostgreSQL decides. arq's worker ends when Valkey goes: it is started again with back-off while the drain goes on polling.
 Crons only wake chores; each chore's last run is kept in PostgreSQL, and one that nobody woke is made up for.
@@ -32,6 +32,7 @@ from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
 from app.feedback.erasure_orders import keep_erasing
 from app.feedback.inbound_reading import keep_reading
+from app.feedback.second_looks import keep_looking
 from app.heap import freeze_heap
 from app.intake.submit import Intake
 from app.jobs import Wakes
@@ -41,7 +42,7 @@ from app.resolver import Resolver
 from app.watch.telling import Telling
 
 _OPEN_FILES = 4096
-_POLLS_PER_LOOK = 10  # for orders to erase somebody, owed reports, and decisions on held mail: they may wait for some seconds
+_POLLS_PER_LOOK = 10  # for orders to erase, owed reports, decisions on held mail, second looks: they may wait for some seconds
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
 
@@ -202,6 +203,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         asyncio.create_task(keep_erasing(database, settings.poll_seconds * _POLLS_PER_LOOK), name="erasing"),
         asyncio.create_task(Telling(database, intake, settings).run(settings.poll_seconds * _POLLS_PER_LOOK), name="telling"),
         asyncio.create_task(keep_reading(database, resolver, wakes, settings.poll_seconds), name="inbound"),
+        asyncio.create_task(keep_looking(database, wakes, settings.poll_seconds * _POLLS_PER_LOOK), name="second_looks"),
     ]
     freeze_heap()
     stopping = asyncio.create_task(stop.wait())

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.cli import accounts, doctor, erase, held, inbound_routes, smtp_credentials
+from app.cli import accounts, doctor, erase, held, inbound_routes, reclass, smtp_credentials
 from app.cli.__main__ import app as commands
 from app.cli.banner import Running, banner
 from app.cli.ports import Ports
@@ -157,7 +157,7 @@ async def test_statements_of_the_operator_run(database: Database) -> None:
 def parameters_of(group: str, name: str | None) -> set[str] | None:
     """The options of a command; None when there is no such command."""
     command: Any = typer.main.get_command(commands).commands.get(group)  # type: ignore[attr-defined]
-    for operator_commands in (accounts, doctor, erase, held, inbound_routes, smtp_credentials):
+    for operator_commands in (accounts, doctor, erase, held, inbound_routes, reclass, smtp_credentials):
         if command is None and hasattr(made := typer.main.get_command(operator_commands.app), "commands"):
             command = made.commands.get(group)
         elif command is None and made.name == group:

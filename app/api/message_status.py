@@ -6,6 +6,7 @@ recipient is in it. The lists are bounded; `truncated` says when one was cut.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from app.api.message_body import DateTime, Kind, State, Stream
 from app.api.openapi import refusals
 from app.api.paging import bound_of, read_message_cursor, write_message_cursor
 from app.errors import FieldError, InvalidRequest, NotFound
+from app.events.record import EventType
 from app.mail.times import read_time
 from app.store.ids import is_message, parse_public_id, public_id, time_of
 
@@ -53,6 +55,13 @@ class Attempt(_Answer):
     stale: Annotated[bool, Field(description="Told by a worker that had lost the recipient to another: it changed no state.")]
 
 
+class HitCounts(_Answer):
+    """How often the mail was opened, or links of it followed."""
+
+    all: Annotated[int, Field(description="By persons and machines.")]
+    by_persons: Annotated[int, Field(description="By persons, as far as is known now: `message.reclassed` corrects what was said first.")]
+
+
 class RecipientStatus(_Answer):
     """One address of the message, now."""
 
@@ -68,6 +77,8 @@ class RecipientStatus(_Answer):
         bool,
         Field(description="It may have been sent twice: its receiver, or a worker of ours, was gone after the last byte without a word."),
     ]
+    opens: HitCounts
+    clicks: HitCounts
     attempts: list[Attempt]
 
 
@@ -166,13 +177,14 @@ async def get_message(request: Request, sender: Reader, id: str) -> Response:  #
         recipients = await store.messages.read_recipients(connection, sender.account_id, message_id)
         attempts = await store.messages.read_attempts(connection, sender.account_id, message_id, MOST_ATTEMPTS + 1)
         events = await store.events.read_timeline(connection, sender.account_id, message_id, MOST_EVENTS + 1)
+        counts = {(one.about, one.type): one for one in await store.events.count_hits(connection, sender.account_id, message_id)}
     tried: dict[UUID, list[dict[str, Any]]] = {}
     for attempt in attempts[:MOST_ATTEMPTS]:
         tried.setdefault(attempt.recipient_id, []).append(_attempt(attempt))
     return _answer(
         {
             **_message(row),
-            "recipients": [_recipient(one, tried.get(one.id, [])) for one in recipients],
+            "recipients": [_recipient(one, tried.get(one.id, []), counts) for one in recipients],
             "timeline": [_event(event) for event in events[:MOST_EVENTS]],
             "truncated": len(attempts) > MOST_ATTEMPTS or len(events) > MOST_EVENTS,
         }
@@ -214,7 +226,10 @@ def _message(row: store.messages.MessageRow) -> dict[str, Any]:
     }
 
 
-def _recipient(row: store.messages.RecipientRow, attempts: list[dict[str, Any]]) -> dict[str, Any]:
+Counts = Mapping[tuple[UUID, str], store.events.HitCount]
+
+
+def _recipient(row: store.messages.RecipientRow, attempts: list[dict[str, Any]], counts: Counts) -> dict[str, Any]:
     return {
         "id": public_id("rcp", row.id),
         "email": row.address,
@@ -225,8 +240,14 @@ def _recipient(row: store.messages.RecipientRow, attempts: list[dict[str, Any]])
         "settled_at": row.settled_at,
         "last_reply": row.last_reply,
         "maybe_sent": row.maybe_sent,
+        "opens": _counts(counts.get((row.id, EventType.OPENED))),
+        "clicks": _counts(counts.get((row.id, EventType.CLICKED))),
         "attempts": attempts,
     }
+
+
+def _counts(found: store.events.HitCount | None) -> dict[str, int]:
+    return {"all": found.all if found else 0, "by_persons": found.by_persons if found else 0}
 
 
 def _attempt(row: store.messages.KeptAttempt) -> dict[str, Any]:

@@ -217,7 +217,7 @@ _dispatch("evaluate", "Judge our reading of mail by labelled samples. Arguments 
 _dispatch("fuzz", "Hold SMTP sessions that no client would hold. Arguments go to tests/fuzz (try --help).")
 
 
-_OPERATOR_COMMANDS = ("accounts", "doctor", "erase", "held", "inbound_routes", "smtp_credentials")
+_OPERATOR_COMMANDS = ("accounts", "doctor", "erase", "held", "inbound_routes", "reclass", "smtp_credentials")
 
 
 def _mount_operator_commands() -> None:

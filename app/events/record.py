@@ -35,6 +35,7 @@ class EventType(StrEnum):
     HELD = "message.held"  # waits for somebody's word; the reason is in the facts
     OPENED = "message.opened"  # its pixel was loaded; the facts say whether by a person, as far as one can tell
     CLICKED = "message.clicked"  # a link of it was followed; likewise
+    RECLASSED = "message.reclassed"  # what was said of an open or a click is corrected; the facts say of which, and what holds now
     UNSUBSCRIBED = "message.unsubscribed"  # its reader left a stream (facts: which, and how): no more of it to the address
     RESUBSCRIBED = "message.resubscribed"  # its reader came back to a stream
     REPLIED = "message.replied"  # a person answered it, by mail to an inbound route

@@ -4,7 +4,8 @@ The answer never waits for the database: a redirect works while PostgreSQL is aw
 far as the waiting line is long enough; that an open or a click is told is best effort, and the only thing in the house that is.
 
 The first one by a person marks the recipient, so that uniques add up; machines are told and mark nothing (`machines`). The same hit
-again within a group (a program that loads a picture twice) is one.
+again within a group (a program that loads a picture twice) is one. Each is looked at a second time later (`second_looks`); a HEAD is
+told to nobody, and noted for that alone.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from uuid import UUID
 
 from app import log, store
 from app.events.record import Event, EventType, record
+from app.feedback.hindsight import asker_of
 from app.jobs import Wakes
 from app.mail.tokens import TokenKind
 from app.store.db import CONNECTION_ERRORS, Database
 from app.store.readers import Engagement
+from app.store.second_looks import Look
 
 _GROUP = 500
 _MOST_WAITING = 20_000
@@ -42,14 +45,16 @@ class Hit:
     machine: str | None
     agent: str
     ip: str
+    head: bool = False
 
 
 class Hits:
     """The line of what is to be written, of one process."""
 
-    def __init__(self, database: Database, wakes: Wakes) -> None:
+    def __init__(self, database: Database, wakes: Wakes, second_look_seconds: float) -> None:
         self._database = database
         self._wakes = wakes
+        self._second_look_seconds = second_look_seconds
         self._waiting: deque[Hit] = deque()
         self._something = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -92,16 +97,17 @@ class Hits:
                     self.dropped += len(group)
 
     def _next_group(self) -> list[Hit]:
-        """The next hits, one of a kind of each recipient and link."""
-        group: dict[tuple[TokenKind, int, UUID, str | None, str | None], Hit] = {}
+        """The next hits, one of a kind of each recipient, link and asker."""
+        group: dict[tuple[object, ...], Hit] = {}
         while self._waiting and len(group) < _GROUP:
             hit = self._waiting.popleft()
-            group.setdefault((hit.kind, hit.account_id, hit.recipient_id, hit.url, hit.machine), hit)
+            key = (hit.kind, hit.account_id, hit.recipient_id, hit.url, hit.machine, hit.agent, hit.ip, hit.head)
+            group.setdefault(key, hit)
         return list(group.values())
 
     async def _write(self, group: list[Hit]) -> None:
-        """Marks, numbers and events of a group, in one transaction."""
-        ordered = sorted(group, key=lambda hit: (hit.account_id, hit.recipient_id, hit.at))
+        """Marks, numbers, events and second looks of a group, in one transaction."""
+        ordered = sorted((hit for hit in group if not hit.head), key=lambda hit: (hit.account_id, hit.recipient_id, hit.at))
         async with self._database.hot() as connection, connection.transaction():
             rows = [Engagement(h.account_id, h.recipient_id, h.at, h.kind is TokenKind.CLICK, h.machine is None) for h in ordered]
             numbered = await store.readers.mark_engagements(connection, rows)
@@ -113,7 +119,17 @@ class Hits:
                     if number is not None
                 ],
             )
-        self._wakes.tell_events({hit.account_id for hit in group})
+            looks = [_look(hit, number.number) for hit, number in zip(ordered, numbered, strict=True) if number is not None]
+            looks += [_look(hit, 0) for hit in group if hit.head]
+            await store.second_looks.add_looks(connection, looks, self._second_look_seconds)
+        if ordered:
+            self._wakes.tell_events({hit.account_id for hit in ordered})
+
+
+def _look(hit: Hit, number: int) -> Look:
+    at = hit.at.replace(microsecond=hit.at.microsecond // 1000 * 1000)  # as its event has it
+    kind = "head" if hit.head else "click" if hit.kind is TokenKind.CLICK else "open"
+    return Look(hit.account_id, hit.recipient_id, number, at, kind, asker_of(hit.ip, hit.agent))
 
 
 def _facts(hit: Hit, address: str, is_first: bool) -> dict[str, object]:

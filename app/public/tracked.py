@@ -4,7 +4,7 @@ GET /o/TOKEN.gif   one transparent dot, and the open is noted
 GET /c/TOKEN       302 to what stands in the token, and the click is noted
 
 The token is all that is needed: both answer without the database. Nothing leads anywhere without a valid one, so there is no open
-redirect; what is noted is written beside (feedback.hits). HEAD answers the same and notes nothing: no person asks so.
+redirect; what is noted is written beside (feedback.hits). HEAD answers the same and is told to nobody: no person asks so.
 """
 
 from __future__ import annotations
@@ -67,11 +67,10 @@ def _token_of(request: Request, text: str, kind: TokenKind) -> Token | None:
 
 
 def _note(request: Request, token: Token, url: str | None) -> None:
-    if request.method == "HEAD":
-        return
     house: Any = request.app.state.house
     headers = request.headers
-    agent = headers.get("user-agent", "")
+    # What cannot be stored, or printed, is left out: it is the caller's to choose.
+    agent = "".join(character for character in headers.get("user-agent", "")[:_LONGEST_AGENT] if character.isprintable())
     purpose = headers.get("sec-purpose") or headers.get("purpose") or headers.get("x-moz") or ""
     house.hits.note(
         Hit(
@@ -81,9 +80,9 @@ def _note(request: Request, token: Token, url: str | None) -> None:
             datetime.now(UTC),
             url,
             why_a_machine(request.method, agent, purpose),
-            # What cannot be stored, or printed, is left out: it is the caller's to choose.
-            "".join(character for character in agent[:_LONGEST_AGENT] if character.isprintable()),
+            agent,
             _address_of(request),
+            request.method == "HEAD",
         )
     )
 

@@ -23,7 +23,8 @@ ERASED = "erased@erased.invalid"
 # What an event may say when nobody is to know about whom: everything but words and addresses of servers, programs and people.
 _FACTS_KEPT = (
     "recipient", "attempts", "tls", "phase", "code", "enhanced", "class", "next_attempt_at", "maybe_sent", "first", "by",
-    "machine_reason", "at", "stream", "way", "late", "feedback_type", "inbound_id", "size_bytes", "automatic", "in_reply_to", "url",
+    "machine_reason", "at", "stream", "way", "late", "feedback_type", "inbound_id", "size_bytes", "automatic", "in_reply_to",
+    "event_id", "event_type", "event_number", "was_by", "was_first",
 )  # fmt: skip
 
 # Of an address in ASCII lower() in this locale is the suppression key; of others the key is made by us, out of the few that are possible.
@@ -75,11 +76,13 @@ UPDATE recipients SET address = $3, last_reply = NULL, dsn = NULL, reason = CASE
 WHERE account_id = $1 AND id = ANY($2::uuid[])
 """
 _ATTEMPTS = "UPDATE attempts SET reply = NULL, mx = NULL, ip = NULL WHERE account_id = $1 AND recipient_id = ANY($2::uuid[])"
+# The url of an open or a click is the reader's; of mail that came in it is a path of ours.
 _EVENTS = """
 UPDATE events e SET facts = (
     SELECT coalesce(json_object_agg(f.key, CASE f.key WHEN 'recipient' THEN to_json($3::text) ELSE f.value END), '{}')
     FROM json_each(e.facts) f
     WHERE f.key = ANY($4::text[]) OR (f.key = 'reason' AND e.type IN ('message.suppressed', 'message.cancelled'))
+       OR (f.key = 'url' AND e.type IN ('inbound.received', 'message.replied'))
 )
 WHERE account_id = $1 AND about = ANY($2::uuid[])
 """
@@ -111,6 +114,8 @@ async def empty_history(connection: HotConnection, account_id: int, key: str, re
     """Take a person out of the history of these recipients, none of which is in the queue; within the caller's transaction."""
     ids = sorted(recipient_ids)
     message_ids = sorted({message_of(one) for one in ids})
+    # First: who looks at hits has these rows before the recipients.
+    await connection.execute("DELETE FROM second_looks WHERE account_id = $1 AND recipient_id = ANY($2::uuid[])", account_id, ids)
     await connection.execute(_RECIPIENTS, account_id, ids, ERASED)
     attempts = _count(await connection.execute(_ATTEMPTS, account_id, ids))
     events = _count(await connection.execute(_EVENTS, account_id, ids, ERASED, _FACTS_KEPT))

@@ -103,7 +103,7 @@ class FeedRow:
 
 # Ids are made by the clocks of several machines and their rows commit in another order: the bound that spares old partitions is
 # taken well before the cursor's time.
-_CLOCK_SLACK = timedelta(days=1)
+CLOCK_SLACK = timedelta(days=1)
 
 # The inner query is one range of the primary key; only what it found is joined. A message's low 16 bits are zero (store.ids).
 _FEED = """
@@ -127,7 +127,7 @@ async def read_feed(connection: HotConnection, account_id: int, after: Cursor | 
     Of every type: a reader that wants some types filters what it gets and moves its cursor over the rest.
     """
     start = after or BEGINNING
-    floor = floor_of(time_of(start.id) - _CLOCK_SLACK) if start.id.int else start.id
+    floor = floor_of(time_of(start.id) - CLOCK_SLACK) if start.id.int else start.id
     return [FeedRow(*row) for row in await connection.fetch(_FEED, account_id, start.xid, start.id, floor, limit)]
 
 
@@ -152,5 +152,38 @@ async def read_timeline(connection: HotConnection, account_id: int, message_id: 
         "SELECT id, about, type, number, facts::text FROM events"
         " WHERE account_id = $1 AND about BETWEEN $2 AND $3 AND id >= $4 ORDER BY id LIMIT $5"
     )
-    floor = floor_of(time_of(message_id) - _CLOCK_SLACK)
+    floor = floor_of(time_of(message_id) - CLOCK_SLACK)
     return [TimelineRow(*row) for row in await connection.fetch(query, account_id, message_id, last_of_message(message_id), floor, limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class HitCount:
+    """How often a recipient opened, or clicked, as far as is known now."""
+
+    about: UUID
+    type: str
+    all: int
+    by_persons: int
+
+
+# Of the corrections of a hit the last one holds.
+_COUNT_HITS = """
+WITH told AS MATERIALIZED (
+    SELECT about, type, number, facts FROM events
+    WHERE account_id = $1 AND about BETWEEN $2 AND $3 AND id >= $4
+      AND type IN ('message.opened', 'message.clicked', 'message.reclassed')
+), last AS (
+    SELECT DISTINCT ON (about, hit) about, hit, by FROM (
+        SELECT about, (facts->>'event_number')::int AS hit, facts->>'by' AS by, number FROM told WHERE type = 'message.reclassed'
+    ) c ORDER BY about, hit, number DESC
+)
+SELECT t.about, t.type, count(*), count(*) FILTER (WHERE coalesce(l.by, t.facts->>'by') = 'person')
+FROM told t LEFT JOIN last l ON l.about = t.about AND l.hit = t.number
+WHERE t.type <> 'message.reclassed' GROUP BY t.about, t.type
+"""
+
+
+async def count_hits(connection: HotConnection, account_id: int, message_id: UUID) -> list[HitCount]:
+    """Opens and clicks of a message's recipients (ix_events_about)."""
+    floor = floor_of(time_of(message_id) - CLOCK_SLACK)
+    return [HitCount(*row) for row in await connection.fetch(_COUNT_HITS, account_id, message_id, last_of_message(message_id), floor)]
