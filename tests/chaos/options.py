@@ -38,6 +38,6 @@ QUICK = {
     "every_seconds": 3.0,
     "lease_seconds": 3.0,
     "heartbeat_seconds": 0.5,
-    "drain_seconds": 45.0,
+    "drain_seconds": 150.0,
     "tenants": 2,
 }
