@@ -18,7 +18,7 @@ Staffetta is running.
   From        {from_address}      (the domain of the first account)
   SMTP        {smtp}
   SMTP user   {smtp_user}      password {smtp_password}
-  Returns     {returns}
+  Incoming    {returns}
   Inbox       {inbox_url}      (all mail goes here, none leaves this machine{exception})
   Data        {directory}
   Keyring     {keyring}
@@ -56,7 +56,7 @@ class Running:
     def returns(self) -> str:
         """Where bounces and complaints come back to, in words."""
         ports = " and ".join(map(str, self.ports.returns))
-        return f"localhost, port {ports}      (bounces and complaints, as they come to port 25 elsewhere)" if ports else "off"
+        return f"localhost, port {ports}      (bounces, complaints and mail for inbound routes: port 25 elsewhere)" if ports else "off"
 
     @property
     def inbox_url(self) -> str:
