@@ -118,8 +118,8 @@ async def _judge(connection: HotConnection, taken: Sequence[Taken]) -> dict[Key,
 
 
 def _can_be_judged(history: _History, number: int) -> bool:
-    """Not where the proof is gone: a HEAD is kept for minutes."""
-    return number in history.words and history.words[number].machine != HEAD_FIRST
+    """Not where the hit is gone, nor where the proof is: a HEAD is kept for minutes."""
+    return number in history.told and history.words[number].machine != HEAD_FIRST
 
 
 async def _read_histories(connection: HotConnection, keys: Sequence[Key]) -> dict[Key, _History]:

@@ -185,3 +185,18 @@ async def test_who_is_hit_without_end_is_not_looked_at(database: Database, wakes
     while await look_again(database, wakes):
         pass
     assert await said(database) == []
+
+
+async def test_a_hit_that_is_gone_holds_up_no_other(database: Database, wakes: Wakes) -> None:
+    """Its correction may be there still: history is dropped by the day that it was written."""
+    now = datetime.now(UTC) - timedelta(minutes=5)
+    gone, there = await delivered(database, 2, now)
+    await hit(database, wakes, [a_click(one, now + timedelta(seconds=1)) for one in (gone, there)])
+    assert await look_again(database, wakes) == 2
+    told = await said(database)
+    assert [(one["about"], one["by"]) for one in told] == [(gone, "machine"), (there, "machine")]
+    async with database.hot() as connection:
+        await connection.execute("DELETE FROM events WHERE type = 'message.clicked' AND about = $1", gone)
+        await connection.execute("UPDATE second_looks SET seen = false, due_at = now()")
+    assert await look_again(database, wakes) == 2
+    assert await said(database) == told
