@@ -1,14 +1,15 @@
 """Counts that processes share, in Valkey (or Redis): how often somebody guessed, how much somebody may still send this minute.
 
 Everything here may vanish. A call that gets no answer within a second answers None, and for some seconds nobody asks again:
-whoever counts here counts for himself as well, and goes on by that.
+whoever counts here counts for himself as well, and goes on by that: `Buckets` are how much one process lets through by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import redis.asyncio as redis
@@ -106,3 +107,25 @@ class Tally:
             log.tally_back()
         self._is_lost = False
         return found
+
+
+class Buckets:
+    """Of each name so much in so many seconds, in the memory of this process; who was not asked for longest is forgotten first."""
+
+    def __init__(self, remembered: int, clock: Callable[[], float]) -> None:
+        self._remembered = remembered
+        self._clock = clock
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: Hashable, most: int, seconds: float) -> float:
+        """Seconds until there is one; 0: there is, and it is taken."""
+        now = self._clock()
+        left, at = self._left.get(name, (float(most), now))
+        left = min(float(most), left + (now - at) * most / seconds)
+        if left < 1.0:
+            return (1.0 - left) * seconds / most
+        self._left[name] = (left - 1.0, now)
+        self._left.move_to_end(name)
+        if len(self._left) > self._remembered:
+            self._left.popitem(last=False)
+        return 0.0

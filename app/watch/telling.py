@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +28,7 @@ from app.mail.report_writing import LONGEST_RETURNED, Cover, Fate, Returned, rea
 from app.store.db import Database, HotConnection
 from app.store.ids import new_id, public_id, time_of
 from app.store.owed_reports import FateRow, OwedKind, ReportedMail, TakenReport
+from app.tally import Buckets
 from app.watch.fates import asked_of, fate_of
 
 TAG = "delivery-report"
@@ -37,6 +37,7 @@ _MOST_RECIPIENTS = 200
 _TAKEN_SECONDS = 60.0
 _LET_GO_AFTER = timedelta(days=3)
 _REMEMBERED = 10_000
+_HOUR = 3600.0
 
 
 class Telling:
@@ -46,11 +47,11 @@ class Telling:
         self._database = database
         self._intake = intake
         self._settings = settings
-        self._rates = _Rates(settings.reports_per_hour, clock)
+        self._rates = Buckets(_REMEMBERED, clock)
         self._waits = {
             OwedKind.FAILURE: settings.report_gather_seconds,
             OwedKind.SUCCESS: settings.report_gather_seconds,
-            OwedKind.DELAY: settings.report_delay_hours * 3600,
+            OwedKind.DELAY: settings.report_delay_hours * _HOUR,
         }
 
     async def run(self, seconds: float) -> None:
@@ -94,7 +95,7 @@ class Telling:
         if _is_too_old(rows):
             log.report_let_go(public_id("msg", report.message_id), len(rows), "it could not be told for days")
             return None
-        if wait := self._rates.take((report.account_id, suppression_key(to))):
+        if wait := self._rates.take((report.account_id, suppression_key(to)), self._settings.reports_per_hour, _HOUR):
             return wait
         head, body = await self._content(connection, report, mail, asked.get("ret"))
         returned = Returned(mail.subject, mail.rfc_message_id, time_of(report.message_id), asked.get("envelope_id"), head, body)
@@ -148,25 +149,3 @@ class Telling:
 def _is_too_old(rows: list[FateRow]) -> bool:
     settled = [row.settled_at for row in rows if row.settled_at is not None]
     return bool(settled) and max(settled) < datetime.now(UTC) - _LET_GO_AFTER
-
-
-class _Rates:
-    """How many reports each sender has left: a bucket that holds an hour's worth."""
-
-    def __init__(self, per_hour: int, clock: Callable[[], float]) -> None:
-        self._most = float(per_hour)
-        self._clock = clock
-        self._left: OrderedDict[tuple[int, str], tuple[float, float]] = OrderedDict()
-
-    def take(self, sender: tuple[int, str]) -> float:
-        """Seconds until the next report; 0: now, and it is counted."""
-        now = self._clock()
-        left, at = self._left.get(sender, (self._most, now))
-        left = min(self._most, left + (now - at) * self._most / 3600.0)
-        if left < 1.0:
-            return (1.0 - left) * 3600.0 / self._most
-        self._left[sender] = (left - 1.0, now)
-        self._left.move_to_end(sender)
-        if len(self._left) > _REMEMBERED:
-            self._left.popitem(last=False)
-        return 0.0
