@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -245,11 +245,11 @@ class Guard:
         self._credentials.forget(name)
         return f"{mark_of(incident.id)}, {incident.reason}"
 
-    async def _keep(self, step: object, seconds: float) -> None:
+    async def _keep(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await step()  # type: ignore[operator]
+                await step()
             except Exception as error:
                 log.loop_failed("guard", error)
 
