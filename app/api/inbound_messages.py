@@ -154,7 +154,7 @@ class InboundPage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     inbound_messages: list[InboundMessage]
-    next: Annotated[str | None, Field(description="Give it as `after`; null at the end.")]
+    next: Annotated[str | None, Field(description="Give it as `cursor`; null at the end.")]
 
 
 @router.get(
@@ -167,10 +167,10 @@ class InboundPage(BaseModel):
 async def list_page(
     request: Request,
     sender: Reader,
-    after: Annotated[str | None, Query(max_length=100, description="The `next` of an earlier page.")] = None,
+    cursor: Annotated[str | None, Query(max_length=100, description="The `next` of an earlier page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    before = read_inbound_cursor(after, "after")
+    before = read_inbound_cursor(cursor, "cursor")
     async with house_of(request).database.hot() as connection:
         rows = await store.inbound.list_inbound(connection, sender.account_id, before, limit + 1)
     end = write_inbound_cursor(rows[limit - 1].id) if len(rows) > limit else None

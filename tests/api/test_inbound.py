@@ -132,7 +132,7 @@ async def test_mail_is_listed_shown_and_downloaded_by_its_account_alone(house: A
     first, second = await receive(house, shop.account_id), await receive(house, shop.account_id)
     page = InboundPage.model_validate_json((await shop.client.get("/v1/inbound-messages?limit=1")).content)
     assert [one.id for one in page.inbound_messages] == [second] and page.next is not None
-    after = InboundPage.model_validate_json((await shop.client.get(f"/v1/inbound-messages?after={page.next}&limit=1")).content)
+    after = InboundPage.model_validate_json((await shop.client.get(f"/v1/inbound-messages?cursor={page.next}&limit=1")).content)
     assert [one.id for one in after.inbound_messages] == [first]
     shown = ReadInboundMessage.model_validate_json((await shop.client.get(f"/v1/inbound-messages/{first}")).content)
     assert shown.content is not None and shown.content.reply_text == "It is broken."
@@ -148,8 +148,8 @@ async def test_mail_is_listed_shown_and_downloaded_by_its_account_alone(house: A
     nowhere = (f"/{first}/attachments/2", f"/{first}/attachments/0", f"/{first}/attachments/x", "/inb_x", f"/{first.replace('inb', 'msg')}")
     for path in nowhere:
         assert (await shop.client.get(f"/v1/inbound-messages{path}")).status_code == 404
-    assert first not in (await rival.client.get(f"/v1/inbound-messages?after={page.next}")).text
-    assert (await shop.client.get("/v1/inbound-messages?after=x")).status_code == 422
+    assert first not in (await rival.client.get(f"/v1/inbound-messages?cursor={page.next}")).text
+    assert (await shop.client.get("/v1/inbound-messages?cursor=x")).status_code == 422
 
 
 async def test_what_is_not_read_yet_is_shown_as_that(house: Any, shop: Any) -> None:
