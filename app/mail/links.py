@@ -102,6 +102,7 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
     if not reads_ascii(charset):
         return HtmlLinks((), None)
     text = hide_letters(html, charset)
+    may_say_no = b"track" in text.lower()
     spans: list[LinkSpan] = []
     around = foreign.Around()
     place, element, text_ends = 0, 0, -1
@@ -110,7 +111,7 @@ def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
         after = tag.end()
         if name in _LINKS or name.lower() in _LINKS:
             start, end = tag.span(2)
-            if start < 0 or b"track" in tag[3].lower():
+            if start < 0 or (may_say_no and b"track" in tag[3].lower()):
                 if (span := _read_link(html, *tag.span(3), charset)) is not None:
                     spans.append(span)
             else:

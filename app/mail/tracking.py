@@ -83,9 +83,7 @@ def plan_tracking(body: bytes, parts: Sequence[Part], *, sealed: bool = False, o
 
 def plan_composed(body: bytes, links: Iterable[LinkSpan], pixel: int | None, *, own: tuple[str, ...] = ()) -> TrackingPlan:
     """The plan for what `compose` wrote with `link_spans`: links and pixel are set apart already."""
-    slots = [
-        quoted_slot(body, link.start, link.end, payload) for link in links if (payload := _payload_of(link.url, "utf-8", own)) is not None
-    ]
+    slots = [Slot(start, end, QUOTED, payload) for start, end, url in links if (payload := _payload_of(url, "utf-8", own)) is not None]
     if pixel is not None:
         slots.append(quoted_slot(body, pixel, pixel, b""))
     return TrackingPlan(tuple(slots))

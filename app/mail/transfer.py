@@ -11,16 +11,20 @@ can be exchanged for another `encode_link` without touching, or even reading, th
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 
 from app.mail.links import LinkSpan
 
 _ASCII = bytes(range(128))
 _PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n"
 _BLANKS = (b" ", b"\t")
-_EQUALS = 0x3D
+# A blank at a line's end may be lost on the way; a lone dot would end the mail where a host forgets to double it.
+_ODD_END = re.compile(rb"[ \t](?=\n|\Z)|(?<![^\n])\.(?=\n|\Z)")
+_CONTROLS = [bytes((control,)) for control in range(1, 9)]
+_EQUALS, _LINE_FEED = 0x3D, 0x0A
 _LINE = 76  # RFC 2045 §6.7 (5) and §6.8
 
 
@@ -80,30 +84,30 @@ def _is_plain(octets: bytes) -> bool:
 
 
 def _encode_with_links(octets: bytes, links: Sequence[LinkSpan], pixel: int | None) -> Encoded:
-    # One call for all pieces, with a line end and a control character between them that the text does not have.
-    mark = next((control for control in range(1, 9) if bytes((control, 0x0A)) not in octets), None)
+    # One pass for all pieces: between them stands a control character that the text has not, at a line's end. It becomes the "=" of a soft break.
+    mark = next((control for control in _CONTROLS if control not in octets), None)
     if mark is None:
         return encode_text(octets)
-    bounds = [0, *(place for link in links for place in (link.start, link.end)), *(() if pixel is None else (pixel,)), len(octets)]
-    apart = bytes((mark, 0x0A)).join([octets[start:end] for start, end in pairwise(bounds)])
-    quoted = _quote(apart).split(b"=%02X\r\n" % mark)
-    pieces: list[bytes] = []
-    spans: list[LinkSpan] = []
-    size = 0
-    for link, before, target in zip(links, quoted[0::2], quoted[1::2], strict=False):
-        if before and not before.endswith(b"\n"):
-            before += b"=\r\n"
-        target = target.removesuffix(b"=\r\n")
-        start = size + len(before)
-        size = start + len(target) + 3
-        spans.append(LinkSpan(start, size - 3, link.url))
-        pieces += (before, target, b"=\r\n")
+    apart: list[bytes] = []
+    place = 0
+    for start, end, _ in links:
+        apart += (octets[place:start], octets[start:end])
+        place = end
+    apart += (octets[place:],) if pixel is None else (octets[place:pixel], octets[pixel:])
+    quoted = _quote((mark + b"\n").join(apart), mark)
+    ends = list(accumulate(map(len, quoted.split(mark + b"\r\n"))))  # of each piece, without what stands between them
+    spans = [
+        LinkSpan(before + breaks, after + breaks, link.url)
+        for link, before, after, breaks in zip(links, ends[0::2], ends[1::2], range(3, 6 * len(links), 6), strict=False)
+    ]
+    encoded = quoted.replace(mark, b"=")
     if pixel is None:
-        return Encoded("quoted-printable", b"".join([*pieces, quoted[-1]]), tuple(spans))
-    before = quoted[-2]
-    if before and not before.endswith(b"\n"):
-        before += b"=\r\n"
-    return Encoded("quoted-printable", b"".join([*pieces, before, quoted[-1]]), tuple(spans), size + len(before))
+        return Encoded("quoted-printable", encoded, tuple(spans))
+    place = ends[-2] + 3 * len(ends) - 3
+    if place == 3 or encoded[place - 4] == _LINE_FEED:  # the pixel begins a line anyway
+        encoded = encoded[: place - 3] + encoded[place:]
+        place -= 3
+    return Encoded("quoted-printable", encoded, tuple(spans), place)
 
 
 def quote_piece(octets: bytes) -> bytes:
@@ -116,20 +120,17 @@ def break_quoted(octets: bytes) -> bytes:
     return b"\r\n".join([_break_line(line) if len(line) > _LINE else line for line in octets.split(b"\r\n")])
 
 
-def _quote(octets: bytes) -> bytes:
-    """Quoted-printable (RFC 2045 §6.7), by steps that each pass over the whole text in C: binascii looks at every octet alone."""
+def _quote(octets: bytes, mark: bytes = b"") -> bytes:
+    """Quoted-printable (RFC 2045 §6.7), by steps that each pass over the whole text in C: binascii looks at every octet alone.
+
+    `mark`: an octet that is left as it is.
+    """
     quoted = octets.replace(b"=", b"=3D")
-    for octet in set(octets.translate(None, _PLAIN)):
+    for octet in set(octets.translate(None, _PLAIN + mark)):
         quoted = quoted.replace(b"%c" % octet, b"=%02X" % octet)
-    lines = quoted.split(b"\n")
-    for number, line in enumerate(lines):
-        if line.endswith(_BLANKS):  # what stands at a line's end may be lost on the way
-            line = lines[number] = line[:-1] + b"=%02X" % line[-1]
-        if len(line) > _LINE:
-            lines[number] = _break_line(line)
-        elif line == b".":  # which would end the mail where a host forgets to double it
-            lines[number] = b"=2E"
-    return b"\r\n".join(lines)
+    if b" \n" in quoted or b"\t\n" in quoted or b"\n.\n" in quoted or quoted.startswith(b".\n") or quoted.endswith((b" ", b"\t", b".")):
+        quoted = _ODD_END.sub(lambda found: b"=%02X" % found[0][0], quoted)
+    return b"\r\n".join([_break_line(line) if len(line) > _LINE else line for line in quoted.split(b"\n")])
 
 
 def _break_line(line: bytes) -> bytes:

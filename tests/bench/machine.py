@@ -8,6 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from app.store.db import Database
 
 _SETTINGS = (
@@ -24,7 +28,10 @@ _PROBES = 50
 
 
 async def describe(database: Database, directory: Path) -> dict[str, Any]:
-    """Machine, versions and the durability settings as the server itself tells them."""
+    """Machine, versions and the durability settings as the server itself tells them.
+
+    With the time of a signature, the largest part of a mail that no code makes smaller: figures of two machines can be laid side by side.
+    """
     async with database.hot() as connection:
         settings = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in _SETTINGS}
     return {
@@ -33,6 +40,7 @@ async def describe(database: Database, directory: Path) -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "signature_ms": round(signature_ms(), 3),
         "postgresql": settings.pop("server_version"),
         **settings,
         "fdatasync_ms": round(fdatasync_ms(directory), 3),
@@ -59,10 +67,21 @@ def fdatasync_ms(directory: Path) -> float:
     return sorted(times)[_PROBES // 2] * 1000
 
 
+def signature_ms() -> float:
+    """The least CPU time that an RSA-2048 signature took."""
+    key = rsa.generate_private_key(65537, 2048)
+    times = []
+    for _ in range(_PROBES):
+        began = time.process_time()
+        key.sign(b"what is signed", PKCS1v15(), SHA256())
+        times.append(time.process_time() - began)
+    return min(times) * 1000
+
+
 def header_line(machine: dict[str, Any]) -> str:
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, "
-        f"Python {machine['python']}, PostgreSQL {machine['postgresql']}; "
+        f"Python {machine['python']}, PostgreSQL {machine['postgresql']}; RSA-2048 signature {machine['signature_ms']} ms; "
         f"fsync {machine['fsync']}, synchronous_commit {machine['synchronous_commit']}, full_page_writes {machine['full_page_writes']}; "
         f"fdatasync {machine['fdatasync_ms']} ms"
     )
