@@ -82,7 +82,7 @@ class _Writer(CodeGenerator):
     """
 
     @optimizeconst
-    def visit_Getattr(self, node: Getattr, frame: Frame) -> None:
+    def visit_Getattr(self, node: Getattr, frame: Frame) -> None:  # noqa: N802  (as Jinja calls it)
         """Sandbox.getattr."""
         name = repr(node.attr)
         self.write("(t_holder[" + name + "] if type(t_holder := ")

@@ -84,7 +84,8 @@ def _is_plain(octets: bytes) -> bool:
 
 
 def _encode_with_links(octets: bytes, links: Sequence[LinkSpan], pixel: int | None) -> Encoded:
-    # One pass for all pieces: between them stands a control character that the text has not, at a line's end. It becomes the "=" of a soft break.
+    # One pass for all pieces: between them stands a control character that the text has not, at a line's end. It becomes the "=" of a
+    # soft break.
     mark = next((control for control in _CONTROLS if control not in octets), None)
     if mark is None:
         return encode_text(octets)
