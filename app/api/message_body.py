@@ -207,6 +207,11 @@ class BatchResult(BaseModel):
 read_message = TypeAdapter(MessageBody).validate_python
 read_item = TypeAdapter(BatchItem).validate_python
 
+# Every name that may stand in a body, to offer the nearest one to who misspelt it.
+FIELD_NAMES = frozenset(
+    field.alias or name for body in (BatchItem, AddressBody, AttachmentBody, TrackBody) for name, field in body.model_fields.items()
+)
+
 EXAMPLE: dict[str, Any] = {
     "from": "Shop <orders@shop.example.test>",
     "to": [{"email": "ada@example.com", "name": "Ada Lovelace"}],
