@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -189,7 +188,6 @@ async def refuse_unknown_parameters(request: Request) -> None:
         _refuse_others(request, _query_names(request.scope["route"]))
 
 
-@cache
 def _query_names(route: APIRoute) -> frozenset[str]:
     names: set[str] = set()
     asked = [route.dependant]
