@@ -45,7 +45,7 @@ async def check_smtp(resolver: Resolver, settings: Settings, well_known_domain: 
     else:
         found = await resolver.mx(well_known_domain)
         if isinstance(found, Missing):
-            return [warn("port 25", f"not tried: {found.text}", "mend DNS first, or ask again: a name server did not answer")]
+            return [warn("port 25", f"not tried: {found.text}", "mend DNS first")]
         hosts, port_number, check = [host for _, host in sorted(found.records)], settings.smtp_port, "port 25"
         todo = "most hosters close port 25 until one asks: ask yours, or set STAFFETTA_SMARTHOST"
     said = ""
