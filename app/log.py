@@ -82,6 +82,11 @@ def loop_failed(loop: str, error: BaseException) -> None:
     _log.error("loop_failed", loop=loop, cause=cause(error), exc_info=None if isinstance(error, OSError) else error)
 
 
+def worker_waits(reason: str) -> None:
+    """A worker that does not begin yet; told once."""
+    _log.warning("worker_waits", reason=reason)
+
+
 def stale_outcomes(count: int) -> None:
     _log.warning("stale_outcomes", count=count)
 

@@ -42,6 +42,7 @@ from app.resolver import Resolver
 from app.watch.telling import Telling
 
 _OPEN_FILES = 4096
+_SCHEMA_LOOK_SECONDS = 1.0
 _POLLS_PER_LOOK = 10  # for orders to erase, owed reports, decisions on held mail, second looks: they may wait for some seconds
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
@@ -165,10 +166,32 @@ async def _post_webhooks(
             await asyncio.sleep(1)
 
 
+async def _wait_for_schema(database: store.db.Database, stop: asyncio.Event) -> None:
+    """Until the schema carries this release, or `stop`: on an older one mail could be sent, and its outcome not be written."""
+    told = False
+    while not stop.is_set():
+        try:
+            async with database.hot() as connection:
+                if await store.revision.is_fit(connection):
+                    return
+            reason = "the database has another schema than this release: staffetta migrate"
+        except (*store.db.SCHEMA_ERRORS, *store.db.CONNECTION_ERRORS, TimeoutError) as error:
+            reason = log.cause(error)
+        if not told:
+            log.worker_waits(reason)
+            told = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _SCHEMA_LOOK_SECONDS)
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Everything a worker does, until `stop`."""
-    database = store.db.Database(settings.database_url, hot_connections=8)
     keyring = Keyring.load(settings.keyring_path)
+    database = store.db.Database(settings.database_url, hot_connections=8)
+    await _wait_for_schema(database, stop)
+    if stop.is_set():
+        await database.close()
+        return
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
     wakes.start()

@@ -31,9 +31,9 @@ _PREFACE = """\
 Every setting is an environment variable. Secrets may be files instead: `STAFFETTA_SECRETS` names a directory (`/run/secrets` in a
 container; systemd's `LoadCredential=` is found by itself) with a file for each, like `staffetta_database_url`; a variable wins over a
 file. There is no configuration file: [`.env.example`](../.env.example) lists all of them with their defaults, for `EnvironmentFile=` of
-systemd, `--env-file` of a container, or a shell. A value that cannot be read ends the
-program with one line that names the variable; a variable with an unknown name is not noticed. Sizes are in bytes, times in the
-unit that their names end with, switches are `true` or `false`.
+systemd, `--env-file` of a container, or a shell. A value that cannot be ends the
+program with one line that names the variable; a variable whose name is like a setting's and is none is told in a line on
+standard error, and does nothing. Sizes are in bytes, times in the unit that their names end with, switches are `true` or `false`.
 
 `./staffetta up` sets by itself, and overrides, whatever says where things are on its machine: `STAFFETTA_DATABASE_URL`,
 `STAFFETTA_REDIS_URL`, `STAFFETTA_API_PORT` and the inbox's ports and directory (`--port` and `--data` choose them). Unless you set

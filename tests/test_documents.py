@@ -223,3 +223,9 @@ def test_finished_mail(newcomer: Newcomer) -> None:
 def test_tracking_and_privacy(newcomer: Newcomer) -> None:
     languages = run_document(newcomer, "tracking-and-privacy.md")
     assert {"sh", "json", "html", "text"} <= set(languages)
+
+
+def test_templates(newcomer: Newcomer) -> None:
+    languages = run_document(newcomer, "templates.md")
+    assert {"sh", "json"} <= set(languages)
+    assert [one["subject"] for one in newcomer.received()] == ["Ordine 1042 confermato"]

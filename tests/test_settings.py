@@ -66,6 +66,43 @@ def test_it_is_one_line_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "\n" not in words
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("HISTORY_RETENTION_DAYS", "-5", "must be at least 1, not '-5'"),  # it would have dropped all history
+        ("LEASE_SECONDS", "0", "must be more than 0.0, not '0'"),
+        ("API_PORT", "70000", "must be at most 65535, not '70000'"),
+        ("API_PORT", "abc", "must be a whole number, not 'abc'"),
+        ("WEBHOOK_ALLOW_PRIVATE", "maybe", "must be true or false, not 'maybe'"),
+        ("LOG_LEVEL", "chatty", "must be one of DEBUG, INFO, WARNING, ERROR, not 'chatty'"),
+        ("REPORT_LANGUAGE", "xx", "must be one of en, it, de, fr, es, not 'xx'"),
+        ("SMARTHOST", "relay", "must be host:port, like smtp.example.com:587, not 'relay'"),
+        ("SUBMISSION_PORTS", "587;465", "must be ports with commas between them, like 587,2525, not '587;465'"),
+        ("DATABASE_URL", "mysql://u:secret@host/x", "must begin with postgresql:// or postgres:// or postgresql+asyncpg://"),
+        ("REDIS_URL", "localhost", "must begin with redis:// or rediss:// or unix://"),
+    ],
+)
+def test_a_value_that_cannot_be_says_what_it_must_be(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"STAFFETTA_{name}", value)
+    with pytest.raises(SystemExit) as ended:
+        read_settings()
+    assert str(ended.value) == f"staffetta: STAFFETTA_{name}: {words}"
+
+
+def test_a_name_that_is_none_is_told_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STAFFETTA_API_PROT", "1")
+    monkeypatch.setenv("STAFFETTA_VENV", "/x")
+    assert read_settings().api_port == 8025
+    told = capsys.readouterr().err
+    assert told == "staffetta: STAFFETTA_API_PROT is no setting of this release and does nothing: do you mean STAFFETTA_API_PORT?\n"
+
+
 @pytest.mark.parametrize("host", ["click.shop.example", "Click.shop.example.", "b\u00fccher.shop.example", "a-1.b.shop.example"])
 def test_a_tracking_host_that_is_taken_can_stand_in_links(host: str) -> None:
     kept = check_host("shop.example", host)

@@ -92,7 +92,8 @@ class TemplateBook:
         version = await self.find(account_id, use.template, use.number)
         if version is None:
             pointer, asked = ("#/template", "published template") if use.number is None else ("#/template_version", "version")
-            detail = f"This account has no such {asked}."
+            hint = " It is one when a version of it is published." if use.number is None else ""
+            detail = f"This account has no such {asked}.{hint}"
             raise InvalidMessage(detail, errors=[FieldError(pointer, "unknown_template", detail)])
         return version
 

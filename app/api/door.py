@@ -24,9 +24,9 @@ from app.accounts.credentials import Authenticator, Sender
 from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
-from app.api.problems import answer_error, answer_internal
+from app.api.problems import MOST_ERRORS, answer_error, answer_internal, offer_nearest, refuse_fields
 from app.config import Settings
-from app.errors import Unauthenticated
+from app.errors import FieldError, Unauthenticated, pointer_to
 from app.feedback.hits import Hits
 from app.intake.submit import Intake
 from app.jobs import Wakes
@@ -105,7 +105,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         rest = super().build_middleware_stack()
-        short = {route.path: Door(_answer_alone(route.endpoint)) for route in self.routes if isinstance(route, RawRoute) and route.is_fixed}
+        short = {route.path: Door(_answer_alone(route)) for route in self.routes if isinstance(route, RawRoute) and route.is_fixed}
 
         async def choose(scope: Scope, receive: Receive, send: Send) -> None:
             found = short.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
@@ -142,28 +142,30 @@ class RawRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.app = _call_plainly(endpoint)
+        described = (self.openapi_extra or {}).get("parameters", ())
+        self.parameters = frozenset(one["name"] for one in described if one["in"] == "query")
+        self.app = _call_plainly(self)
 
     @property
     def is_fixed(self) -> bool:
         return not self.param_convertors
 
 
-def _call_plainly(endpoint: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+def _call_plainly(route: RawRoute) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await endpoint(Request(scope, receive, send))
+        response = await _call_endpoint(route, Request(scope, receive, send))
         await response(scope, receive, send)
 
     return app
 
 
-def _answer_alone(endpoint: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+def _answer_alone(route: RawRoute) -> ASGIApp:
     """The same, with the problems that the framework's handlers would have made."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         try:
-            response = await endpoint(request)
+            response = await _call_endpoint(route, request)
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -171,3 +173,35 @@ def _answer_alone(endpoint: Callable[[Request], Awaitable[Response]]) -> ASGIApp
         await response(scope, receive, send)
 
     return app
+
+
+async def _call_endpoint(route: RawRoute, request: Request) -> Response:
+    if request.scope["query_string"] and not route.parameters:  # who has parameters reads them strictly, by itself
+        _refuse_others(request, frozenset())
+    answer: Response = await route.endpoint(request)
+    return answer
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """A dependency of the other routes: a filter that is misspelt must not show everything, as if it were not there."""
+    if request.scope["query_string"]:
+        _refuse_others(request, _query_names(request.scope["route"]))
+
+
+def _query_names(route: APIRoute) -> frozenset[str]:
+    names: set[str] = set()
+    asked = [route.dependant]
+    for one in asked:
+        names |= {field.alias for field in one.query_params}
+        asked += one.dependencies
+    return frozenset(names)
+
+
+def _refuse_others(request: Request, known: frozenset[str]) -> None:
+    others = [name for name in request.query_params if name not in known]
+    if others:
+        errors = [
+            FieldError(f"?{pointer_to([name])[2:]}", "unknown_field", f"There is no such parameter{offer_nearest(name, known)}")
+            for name in others[:MOST_ERRORS]
+        ]
+        raise refuse_fields(errors, of_message=False)

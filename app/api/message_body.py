@@ -135,7 +135,9 @@ class MessageBody(_Body):
     ]
     stream: Annotated[Stream, Field(description="The kind of mail, one of the account's streams.")] = "transactional"
     track: Annotated[TrackBody | None, Field(description="Tracking of this message, where it differs from the stream's.")] = None
-    send_at: Annotated[DateTime | None, Field(description="Not before this time (RFC 3339 with offset), at most 366 days ahead.")] = None
+    send_at: Annotated[
+        DateTime | None, Field(description="Not before this time (RFC 3339 with offset), at most 366 days ahead; a past one means now.")
+    ] = None
     expires_at: Annotated[DateTime | None, Field(description="Give up after this time (RFC 3339 with offset).")] = None
 
 
@@ -206,6 +208,11 @@ class BatchResult(BaseModel):
 
 read_message = TypeAdapter(MessageBody).validate_python
 read_item = TypeAdapter(BatchItem).validate_python
+
+# Every name that may stand in a body, to offer the nearest one to who misspelt it.
+FIELD_NAMES = frozenset(
+    field.alias or name for body in (BatchItem, AddressBody, AttachmentBody, TrackBody) for name, field in body.model_fields.items()
+)
 
 EXAMPLE: dict[str, Any] = {
     "from": "Shop <orders@shop.example.test>",

@@ -23,7 +23,7 @@ from app.accounts.credentials import Sender
 from app.api.body import read_json
 from app.api.door import House, find_sender, header_of, house_of
 from app.api.drafting import draft_submission
-from app.api.message_body import ADDRESS_MARKS, MOST_BATCH_ITEMS, read_item, read_message
+from app.api.message_body import ADDRESS_MARKS, FIELD_NAMES, MOST_BATCH_ITEMS, read_item, read_message
 from app.api.message_status import read_message_id
 from app.api.problems import invalid_fields, problem_of, refuse_fields, request_id_of
 from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
@@ -140,7 +140,7 @@ def _items(value: Any) -> list[Any]:
 
 def _invalid(error: ValidationError) -> RelayError:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return invalid_fields(found, of_message=True, marks=ADDRESS_MARKS)
+    return invalid_fields(found, of_message=True, marks=ADDRESS_MARKS, known=FIELD_NAMES)
 
 
 def read_idempotency_key(request: Request) -> str | None:

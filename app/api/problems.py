@@ -7,8 +7,9 @@ or not even writable as UTF-8. What happened on our side is in the log, under th
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -111,9 +112,14 @@ def answer_internal(request_id: str) -> Response:
     return _answer(500, _document(500, "internal", detail, request_id, ()), {})
 
 
-def invalid_fields(error: Sequence[ErrorDetails], *, of_message: bool, marks: frozenset[str] = frozenset()) -> RelayError:
-    """A refusal that points at what pydantic found wrong in a body. `marks` are steps of its paths that are not in the body."""
-    return refuse_fields([_field_error(one, marks) for one in error], of_message=of_message)
+def invalid_fields(
+    error: Sequence[ErrorDetails], *, of_message: bool, marks: frozenset[str] = frozenset(), known: Collection[str] = ()
+) -> RelayError:
+    """A refusal that points at what pydantic found wrong in a body.
+
+    `marks` are steps of its paths that are not in the body; of the names in `known` the nearest is offered to who misspelt one.
+    """
+    return refuse_fields([_field_error(one, marks, known) for one in error], of_message=of_message)
 
 
 def refuse_fields(errors: Sequence[FieldError], *, of_message: bool) -> RelayError:
@@ -192,8 +198,18 @@ _ANSWERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
 }
 
 
-def _field_error(one: ErrorDetails, marks: frozenset[str]) -> FieldError:
-    return FieldError(pointer_to(step for step in one["loc"] if step not in marks), _code_of(one["type"]), _sentence(one))
+def _field_error(one: ErrorDetails, marks: frozenset[str], known: Collection[str]) -> FieldError:
+    pointer = pointer_to(step for step in one["loc"] if step not in marks)
+    if one["type"] == "extra_forbidden":
+        return FieldError(pointer, "unknown_field", f"There is no such field{offer_nearest(str(one['loc'][-1]), known)}")
+    sentence = "It must be a string or an object." if "<object>" in one["loc"][-1:] and "<object>" in marks else _sentence(one)
+    return FieldError(pointer, _code_of(one["type"]), sentence)
+
+
+def offer_nearest(name: str, known: Collection[str]) -> str:
+    """The end of a sentence about a misspelt name: `; do you mean X?` with an X of ours, never with what was sent."""
+    near = difflib.get_close_matches(name[:64], sorted(known), n=1)
+    return f"; do you mean {near[0]}?" if near else "."
 
 
 _WORDS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.api import (
     domains,
@@ -31,7 +31,7 @@ from app.api import (
     webhook_attempts,
     webhooks,
 )
-from app.api.door import Door, RawRoute
+from app.api.door import Door, RawRoute, refuse_unknown_parameters
 from app.api.openapi import describe, json_body, refusals
 
 _SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
@@ -98,7 +98,7 @@ def mount(app: FastAPI) -> None:
         inbound_messages,
     ):
         router = resource.router
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
     problems.install(app)
     app.add_middleware(Door)
     app.openapi = partial(_document, app)  # type: ignore[method-assign]

@@ -32,6 +32,7 @@ from app.api.webhooks import (
     no_endpoint,
     read_endpoint_id,
     show_endpoint,
+    unknown_event,
 )
 from app.errors import Conflict, FieldError, InvalidRequest, NotFound
 from app.events.filters import is_known
@@ -270,11 +271,7 @@ def _check(body: ReplayBody) -> tuple[list[UUID] | None, datetime, datetime]:
     errors: list[FieldError] = []
     ids = [parse_public_id("evt", text) for text in body.event_ids or ()]
     errors += [FieldError(f"#/event_ids/{n}", "invalid_id", "It is not an event's id.") for n, one in enumerate(ids) if one is None]
-    errors += [
-        FieldError(f"#/events/{n}", "unknown_value", "There is no such event type.")
-        for n, kind in enumerate(body.events or ())
-        if not is_known(kind)
-    ]
+    errors += [unknown_event(f"#/events/{n}", kind) for n, kind in enumerate(body.events or ()) if not is_known(kind)]
     now = datetime.now(UTC)
     times: dict[str, datetime] = {}
     for name, text in (("from", body.from_), ("to", body.to)):

@@ -22,7 +22,7 @@ from app.api.body import read_json
 from app.api.door import RawRoute, allow, find_sender, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.problems import invalid_fields
+from app.api.problems import invalid_fields, offer_nearest
 from app.errors import Conflict, FieldError, InvalidRequest, NotFound
 from app.events.addresses import MOST_URL_LENGTH, check_url
 from app.events.filters import FAMILIES, is_known
@@ -296,11 +296,7 @@ router.add_api_route(
 
 def _check(url: str | None, events: list[str] | None, *, allow_private: bool) -> tuple[str, list[str] | None]:
     """What the types cannot say; returns the URL and the event types as they are kept."""
-    errors = [
-        FieldError(f"#/events/{place}", "unknown_value", "There is no such event type.")
-        for place, kind in enumerate(events or ())
-        if not is_known(kind)
-    ]
+    errors = [unknown_event(f"#/events/{place}", kind) for place, kind in enumerate(events or ()) if not is_known(kind)]
     checked = ""
     try:
         checked = check_url(url, allow_private=allow_private) if url is not None else ""
@@ -360,6 +356,10 @@ def read_endpoint_id(text: str) -> UUID:
 def no_endpoint() -> NotFound:
     """The refusal of an endpoint that is not the account's."""
     return NotFound("There is no such webhook endpoint.")
+
+
+def unknown_event(pointer: str, kind: str) -> FieldError:
+    return FieldError(pointer, "unknown_value", f"There is no such event type{offer_nearest(kind, EVENT_NAMES)}")
 
 
 def invalid_body(error: ValidationError) -> Exception:

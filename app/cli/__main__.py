@@ -96,7 +96,7 @@ def keyring_check() -> None:
 def up(
     data: Annotated[Path | None, typer.Option("--data", help="Directory of everything that is kept.", metavar="DIR")] = None,
     port: Annotated[
-        int | None, typer.Option("--port", help="HTTP API; inbox and SMTP take the next five. 0: free ones.", min=0, max=65530)
+        int | None, typer.Option("--port", help="HTTP API; inbox and SMTP take the next six. 0: free ones.", min=0, max=65530)
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Worker processes.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON when ready, nothing else.")] = False,

@@ -14,6 +14,7 @@ from app import log
 from app.cli.herd import Herd
 from app.config import Settings
 from app.heap import freeze_heap
+from app.keyring import Keyring
 from app.main import build_app
 
 _BACKLOG = 2048
@@ -23,6 +24,7 @@ _SHUTDOWN_SECONDS = 15
 def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="api")
+    Keyring.load(settings.keyring_path)  # one line when there is none, instead of a server that fails while it starts
     try:
         listening = _listen(settings.api_host, settings.api_port)
     except OSError as error:

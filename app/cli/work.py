@@ -53,8 +53,19 @@ def run_whole(work: WholeWork) -> Any:
         sys.exit(f"staffetta: {error.message}")
     except (ValueError, KeyringError) as error:
         sys.exit(f"staffetta: {error}")
-    except _AWAY as error:
-        sys.exit(f"staffetta: the database {_without_password(settings.database_url)} does not answer as it should: {error}".split("\n")[0])
+    except (*store.db.SCHEMA_ERRORS, *_AWAY) as error:
+        sys.exit(f"staffetta: {_why(error, settings.database_url)}")
+
+
+def _why(error: BaseException, url: str) -> str:
+    """What keeps the database from doing it, in one line, and what to do where we know it."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, store.db.SCHEMA_ERRORS):
+        return f"the database has not the schema of this release ({cause}): run staffetta migrate first"
+    line = f"the database {_without_password(url)} does not answer as it should: {error}".split("\n")[0]
+    if url == Settings.model_fields["database_url"].default:
+        line += " (set STAFFETTA_DATABASE_URL; that of `staffetta up` stands in docs/operating.md, Roles)"
+    return line
 
 
 async def find_account(connection: AsyncConnection, name: str) -> Any:

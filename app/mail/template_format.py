@@ -31,6 +31,8 @@ _PLAIN_NUMBERS = frozenset((int, float))
 _LARGEST_PLAIN = 10**15
 _LENGTHS = ("short", "medium", "long", "full")
 _LONGEST_PATTERN = 100
+_NO_NUMBER = "What |money or |number was given is not a number; numbers are like 1299.9."
+_NO_DATE = "What |date or |datetime was given is not a date; dates are strings like 2026-11-24 or 2026-11-24T09:30:00+01:00."
 
 
 class FormatError(ValueError):
@@ -60,7 +62,7 @@ class Formats:
         if not isinstance(currency, str):
             raise FormatError("The currency is a code of three letters, like EUR.")
         if type(value) not in _HASHED:
-            raise FormatError("It is not a number.")
+            raise FormatError(_NO_NUMBER)
         return _money(self, value, currency)
 
     def number(self, value: Any, decimals: int | None = None) -> str:
@@ -68,7 +70,7 @@ class Formats:
         if decimals is not None and not (type(decimals) is int and 0 <= decimals <= _MOST_DIGITS):
             raise FormatError(f"The number of decimals is 0 to {_MOST_DIGITS}.")
         if type(value) not in _HASHED:
-            raise FormatError("It is not a number.")
+            raise FormatError(_NO_NUMBER)
         return _number(self, value, decimals)
 
     def check_money(self, value: Any, currency: str = "EUR") -> str:
@@ -112,12 +114,12 @@ def _read_number(value: Any) -> Decimal:
             pass
     elif kind is Decimal:
         return _read_number(str(value))
-    raise FormatError("It is not a number.")
+    raise FormatError(_NO_NUMBER)
 
 
 def _read_text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 40:
-        raise FormatError("It is not a date; dates are strings like 2026-11-24 or 2026-11-24T09:30:00+01:00.")
+        raise FormatError(_NO_DATE)
     return str(value)
 
 
@@ -211,7 +213,7 @@ def _date(formats: Formats, text: str, form: str) -> str:
         if len(text) > 10:
             day = datetime.fromisoformat(text).date()
     except ValueError as error:
-        raise FormatError("It is not a date; dates are strings like 2026-11-24 or 2026-11-24T09:30:00+01:00.") from error
+        raise FormatError(_NO_DATE) from error
     # A pattern that asks for hours gets those of midnight, in no zone of ours.
     return _babel(lambda: babel_dates.format_date(day, form, locale=formats.locale))
 

@@ -34,6 +34,9 @@ metadata = MetaData(
 # asyncpg ships no types: the hot connection is its Connection (or the pool's proxy of one).
 HotConnection = Any
 
+# A table or column that this release knows and the database does not: it was not migrated.
+SCHEMA_ERRORS: tuple[type[BaseException], ...] = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+
 # What it looks like when PostgreSQL is away, or there and unable: stopping, read-only, out of disk, memory or connections.
 # InternalClientError: the server has said goodbye, and the end of the stream is not read yet.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (

@@ -98,12 +98,16 @@ async def check_helo(resolver: Resolver, settings: Settings, ours: Sequence[str]
         ]
     found = await resolver.addresses(name)
     if isinstance(found, Missing):
+        if found.lack is Lack.FAILED:
+            return [_not_told("helo", found.text)]
         return [
             fail("helo", f"{name} has no address: {found.text}", f"publish A (and AAAA) records of {name} with this server's addresses")
         ]
     wrong = []
     for address in found.records:
         names = await resolver.names(address)
+        if isinstance(names, Missing) and names.lack is Lack.FAILED:
+            return [_not_told("helo", names.text)]
         if not isinstance(names, Found) or name.lower() not in names.records:
             says = ", ".join(names.records) if isinstance(names, Found) else "nothing"
             wrong.append(f"{address} (its PTR says {says})")
@@ -127,8 +131,9 @@ async def check_return_path(resolver: Resolver, settings: Settings) -> list[Find
     domain = settings.return_path_domain
     mx, addresses = await resolver.mx(domain), await resolver.addresses(domain)
     if isinstance(mx, Missing) and isinstance(addresses, Missing):
-        check = warn if mx.lack is Lack.FAILED else fail
-        return [check("return path", f"{domain} takes no mail: {mx.text}", f"publish an MX record of {domain} that names this server")]
+        if mx.lack is Lack.FAILED:
+            return [_not_told("return path", mx.text)]
+        return [fail("return path", f"{domain} takes no mail: {mx.text}", f"publish an MX record of {domain} that names this server")]
     texts = await resolver.txt(domain)
     policies = [text for text in texts.records if text.lower().split(" ")[0] == "v=spf1"] if isinstance(texts, Found) else []
     if len(policies) > 1:  # RFC 7208 §4.5
@@ -142,13 +147,17 @@ async def check_dkim(resolver: Resolver, keys: Sequence[Any]) -> list[Finding]:
     """What DNS says of signing keys (name, selector, public_record, signing) is what we sign with."""
     signing = [key for key in keys if key.signing][:_MOST_DOMAINS]
     limit = asyncio.Semaphore(_AT_ONCE)
+    unseen: list[str] = []
 
     async def look(key: Any) -> str | None:
         place = f"{key.selector}._domainkey.{key.name}"
         async with limit:
             found = await resolver.txt(place)
         if isinstance(found, Missing):
-            return None if found.lack is Lack.FAILED else f"{place} is not published"
+            if found.lack is Lack.FAILED:
+                unseen.append(found.text)
+                return None
+            return f"{place} is not published"
         published = ["".join(text.split()) for text in found.records]
         return None if "".join(key.public_record.split()) in published else f"{place} is another key"
 
@@ -157,7 +166,14 @@ async def check_dkim(resolver: Resolver, keys: Sequence[Any]) -> list[Finding]:
         named = "; ".join(wrong[:_MOST_NAMED]) + (" …" if len(wrong) > _MOST_NAMED else "")
         todo = "staffetta domain records ACCOUNT DOMAIN shows what belongs there; mail that fails DKIM is refused or filed as spam"
         return [fail("dkim", f"{len(wrong)} of {len(signing)} records: {named}", todo)]
+    if unseen:
+        return [_not_told("dkim", f"{len(unseen)} of {len(signing)} records: {unseen[0]}")]
     return [ok("dkim", f"{len(signing)} records are published")]
+
+
+def _not_told(check: str, why: str) -> Finding:
+    """DNS did not answer: neither good nor bad is known, and no record is to be changed for it."""
+    return warn(check, f"cannot be told: {why}", "mend DNS first, or ask again: a name server did not answer")
 
 
 async def check_certificate(settings: Settings, context: ssl.SSLContext | None = None) -> list[Finding]:

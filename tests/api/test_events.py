@@ -68,3 +68,17 @@ async def test_wrong_parameters(shop: Any, query: str) -> None:
     answer = await shop.client.get(f"/v1/events?{query}")
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == f"?{query.partition('=')[0]}"
+
+
+async def test_a_parameter_that_does_not_exist_is_refused_and_not_passed_over(shop: Any) -> None:
+    answer = await shop.client.get("/v1/events?type=message.bounced&limit=1")
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error == {"pointer": "?type", "code": "unknown_field", "detail": "There is no such parameter; do you mean types?"}
+    assert (await shop.client.post("/v1/messages?dry_run=true", json=shop.message())).json()["errors"][0]["pointer"] == "?dry_run"
+
+
+async def test_a_misspelt_field_is_offered_the_right_one(shop: Any) -> None:
+    answer = await shop.client.post("/v1/messages", json={"from": 5, "to": "ada@example.com", "subjct": "x", "text": "y"})
+    told = {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
+    assert told == {"#/subjct": "There is no such field; do you mean subject?", "#/from": "It must be a string or an object."}

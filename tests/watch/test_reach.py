@@ -118,6 +118,7 @@ async def test_a_silent_server_ends_in_time(resolver: Resolver, monkeypatch: pyt
         ({}, ["203.0.113.5", "10.0.0.7", "fe80::1"], "ok"),
         ({}, ["8.8.8.8"], "warn"),  # mail leaves from an address that the name does not name
         ({"helo_name": "localhost"}, [], "fail"),
+        ({"helo_name": "broken.test"}, [], "warn"),  # nobody knows: no record is to be changed for it
         ({"helo_name": "nowhere.test"}, [], "fail"),
         ({"helo_name": "half.ours.test"}, [], "fail"),  # one of two addresses says another name
         ({"helo_name": "bare.ours.test"}, [], "fail"),  # no PTR at all
@@ -142,7 +143,8 @@ def _key(selector: str, record: str = "v=DKIM1; k=rsa; p=AAAA", *, signing: bool
 
 async def test_published_keys(resolver: Resolver) -> None:
     assert verdicts(await reach.check_dkim(resolver, [])) == ["ok"]
-    assert verdicts(await reach.check_dkim(resolver, [_key("one"), _key("none", signing=False), _key("lost")])) == ["ok"]
+    assert verdicts(await reach.check_dkim(resolver, [_key("one"), _key("none", signing=False), _key("lost")])) == ["warn"]
+    assert verdicts(await reach.check_dkim(resolver, [_key("one"), _key("none", signing=False)])) == ["ok"]
     (finding,) = await reach.check_dkim(resolver, [_key("one"), _key("old"), _key("none")])
     assert finding.verdict == "fail"
     assert "2 of 3" in finding.what
