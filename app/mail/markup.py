@@ -12,6 +12,8 @@ from functools import lru_cache
 from html.entities import html5
 from typing import AnyStr
 
+from app.mail.charset import codec_of
+
 
 def repeated(expression: AnyStr) -> AnyStr:
     """An expression for `expression` as often as it comes, nothing of it ever given back.
@@ -107,10 +109,13 @@ def hide_letters(html: bytes, charset: str) -> bytes:
 
 def decode(octets: bytes, charset: str) -> str:
     """The characters of a value; what is wrong in them is replaced, as browsers do."""
+    codec = codec_of(_ENCODINGS.get(charset.lower(), charset))
     try:
-        if charset.lower() not in ("", "us-ascii", "ascii"):
-            return octets.decode(_ENCODINGS.get(charset.lower(), charset), "replace")
-    except (LookupError, UnicodeError, ValueError):
+        if codec == "utf-7":  # the only one that makes halves of surrogate pairs
+            return octets.decode(codec, "replace").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if codec is not None and codec != "ascii":
+            return octets.decode(codec, "replace")
+    except (LookupError, ValueError):  # what only looks like a text's encoding
         pass
     try:  # declared as ASCII, or as nothing that we know
         return octets.decode()
