@@ -11,15 +11,15 @@ import re
 
 import idna
 
-_PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,4})?(?:[/?#](?:[!#-;=?-Z\[\]_a-z{|}~])*)?")
+_PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,4})?(?:[/?#](?:[!#-;=?-Z\[\]_-z{|}~])*)?")
 _PARTS = re.compile(
-    r"(https?)://(?:([^/?#\\]*)@)?(\[[0-9A-Fa-f:.]+\]|[^/?#\\@:\[\]]+)(?::([0-9]{0,5}))?(?=[/?#\\]|\Z)([^?#]*)(.*)",
+    r"(https?)://[/\\]*+(?:([^/?#\\]*)@)?(\[[0-9A-Fa-f:.]+\]|[^/?#\\@:\[\]]+)(?::([0-9]{0,5}))?(?=[/?#\\]|\Z)([^?#]*)(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _AROUND = "".join(map(chr, range(0x21)))
 _WITHIN = str.maketrans("", "", "\t\n\r")
 _NO_HOST = re.compile(r"[\x00-\x20\x7f\"<>^`|]|%(?![0-9A-Fa-f]{2})")
-_TO_ESCAPE = re.compile(r"[^!#-;=?-_a-z{|}~]+")
+_TO_ESCAPE = re.compile(r"[^!#-;=?-~]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 

@@ -24,6 +24,9 @@ from app.mail.location import location_of, with_query_as_sent
         ("https://x.it\\@y.it/", "https://x.it/@y.it/"),
         ("https://x.it/a\\b?c\\d", "https://x.it/a/b?c\\d"),
         ("https://[::1]/", "https://[::1]/"),
+        ("https:///x.it/", "https://x.it/"),
+        ("http://\\/a@x.it/", "http://a@x.it/"),
+        ("https://x.it/{a}?`b`^|", "https://x.it/{a}?`b`^|"),
         (b"https://x.it/\xc3\xa9", "https://x.it/%C3%A9"),
     ],
 )
@@ -45,7 +48,7 @@ def test_a_web_address_is_written_so_that_all_read_it_alike(url: str | bytes, lo
             "ftp://x.it",
             "https:",
             "http://",
-            "https:///x",
+            "https:///",
         ),
         *(
             "https://a b/",
