@@ -82,7 +82,9 @@ _NEVER = tuple(
 # IPv6 addresses that carry an IPv4 address in their last 32 bits: judged by that one in development.
 _WRAPPERS = tuple(ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 # Names that lead inside wherever they are resolved (RFC 6761, RFC 6762, RFC 8375, RFC 9476 and custom).
-_INSIDE_NAMES = ("svc", "private", "localhost", "localdomain", "local", "internal", "intranet", "lan", "corp", "home", "home.arpa", "onion", "alt")
+_INSIDE_NAMES = (
+    *("localhost", "localdomain", "local", "internal", "intranet", "private", "lan", "corp", "home", "home.arpa", "svc", "onion", "alt"),
+)
 # A public name (RFC 1123 §2.1, and "_"). Its last label is no number: what ends in one is an address to somebody.
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_NAME = 253
@@ -174,7 +176,11 @@ def _check_host(host: str, allow_private: bool) -> None:
         raise ValueError(f"The host {host} is not a name.")
     if allow_private:
         return
-    if _NAME.fullmatch(name) is None or len(name) > _LONGEST_NAME or any(name == inside or name.endswith(f".{inside}") for inside in _INSIDE_NAMES):
+    if (
+        _NAME.fullmatch(name) is None
+        or len(name) > _LONGEST_NAME
+        or any(name == inside or name.endswith(f".{inside}") for inside in _INSIDE_NAMES)
+    ):
         raise ValueError(f"The host {host} is not a public name.")
 
 

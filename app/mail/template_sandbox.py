@@ -266,7 +266,7 @@ def _strip_tags(value: Any) -> str:
     return unescape(" ".join(text.split()))
 
 
-def _indent(value: Any, width: Any = 4, first: bool = False, blank: bool = False) -> str:  # noqa: FBT001, FBT002  (as Jinja calls it)
+def _indent(value: Any, width: Any = 4, first: bool = False, blank: bool = False) -> str:
     """Jinja takes a text to indent by for HTML wherever what it indents is HTML; a variable is none."""
     if isinstance(value, Markup) and isinstance(width, str):
         width = escape(width)

@@ -135,7 +135,7 @@ def _compare(sample: Sample, html: bytes, *, as_it_was: Callable[[bytes], bytes]
 
 
 def _behind(html: bytes, place: int, piece: bytes) -> int:
-    """Where a piece begins behind a link: at once, or behind the space that fills up a slot. (Behind a link without quotes space is its own.)"""
+    """Where a piece begins behind a link: at once, or behind the space that fills up a slot; space may be its own (no quotes)."""
     if html.startswith(piece, place):
         return place
     own = len(piece) - len(piece.lstrip())
