@@ -1,4 +1,4 @@
-"""Limited processes: forty-two templates that mean harm, and that nobody else notices them."""
+"""Limited processes: templates that mean harm, and that nobody else notices them."""
 
 from __future__ import annotations
 
@@ -152,5 +152,18 @@ async def test_what_a_process_may_reach() -> None:
         kinds = {str(place.readlink()).partition(":")[0] for place in Path(f"/proc/{pid}/fd").iterdir()}
         assert kinds <= {"pipe", "socket", os.devnull}
         assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+    finally:
+        await renderer.close()
+
+
+async def test_after_a_bomb_the_next_process_is_begun_at_once() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        bomb = await renderer.freeze(1, "bomb", {"bomb": ENDLESS})
+        with pytest.raises(TemplateFault):
+            await fill(renderer, bomb, {}, account=1)
+        async with asyncio.timeout(20):
+            while not renderer.pool.pids():
+                await asyncio.sleep(0.01)
     finally:
         await renderer.close()

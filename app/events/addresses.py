@@ -2,7 +2,7 @@
 
 Rules:
 * IPv4 must lie outside every special-purpose block (RFC 6890 and its registry); IPv6 must be global unicast and no wrapper
-  around an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo).
+  around an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo, ISATAP).
 * Ports 80 and 443, https.
 * `allow_private` (development) lifts scheme, port and private addresses, but never multicast, unspecified or link-local ones:
   169.254.169.254 answers with credentials in every cloud.
@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 
@@ -68,18 +69,26 @@ _NEVER = tuple(
         "0.0.0.0/8",
         "169.254.0.0/16",
         "168.63.129.16/32",
+        "100.100.100.200/32",
         "192.0.0.0/24",
         "224.0.0.0/3",
         "::/128",
         "fe80::/10",
-        "fd00:ec2::/32",
+        "fd00:ec2::/32",  # metadata servers: Amazon's, Google's
+        "fd20:ce::/32",
         "ff00::/8",
     )
 )
 # IPv6 addresses that carry an IPv4 address in their last 32 bits: judged by that one in development.
 _WRAPPERS = tuple(ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 # Names that lead inside wherever they are resolved (RFC 6761, RFC 6762, RFC 8375, RFC 9476 and custom).
-_INSIDE_NAMES = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "corp", "home", "home.arpa", "onion", "alt")
+_INSIDE_NAMES = (
+    *("localhost", "localdomain", "local", "internal", "intranet", "private", "lan", "corp", "home", "home.arpa", "svc", "onion", "alt"),
+)
+# A public name (RFC 1123 §2.1, and "_"). Its last label is no number: what ends in one is an address to somebody.
+_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LONGEST_NAME = 253
+_AUTHORITY_END = re.compile("[/?#]")
 
 
 def refusal_of(address: str, *, allow_private: bool = False, own_networks: Sequence[Network] = ()) -> str | None:
@@ -92,7 +101,7 @@ def _refusal(ip: Address, own_networks: Sequence[Network]) -> str | None:
     if isinstance(ip, ipaddress.IPv4Address):
         public = not any(ip in network for network in _REFUSED_V4)
     else:
-        public = ip in _GLOBAL_V6 and not any(ip in network for network in _REFUSED_V6)
+        public = ip in _GLOBAL_V6 and not any(ip in network for network in _REFUSED_V6) and not _is_isatap(ip)
     if not public:
         return f"{ip} is not a public address"
     if any(ip in network for network in own_networks):
@@ -102,8 +111,15 @@ def _refusal(ip: Address, own_networks: Sequence[Network]) -> str | None:
 
 def _refusal_in_development(ip: Address) -> str | None:
     if isinstance(ip, ipaddress.IPv6Address) and ip != ipaddress.IPv6Address("::1"):
-        ip = next((ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) for wrapper in _WRAPPERS if ip in wrapper), ip)
+        last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        wrapped = last if _is_isatap(ip) or any(ip in wrapper for wrapper in _WRAPPERS) else None
+        ip = wrapped or ip.sixtofour or (ip.teredo[1] if ip.teredo is not None else ip)
     return f"{ip} is never connected" if any(ip in network for network in _NEVER) else None
+
+
+def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
+    """Whether its last half says that its last 32 bits are an IPv4 address (RFC 5214 §6.1)."""
+    return (int(ip) >> 32) & 0xFCFFFFFF == 0x00005EFE
 
 
 def check_url(text: str, *, allow_private: bool = False) -> str:
@@ -129,13 +145,21 @@ def check_url(text: str, *, allow_private: bool = False) -> str:
         raise ValueError("The port must be 443 or 80.")
     _check_host(host, allow_private)
     made = str(url)
-    if not made.isascii() or not _is_plain(made):  # what normalising made of odd letters
+    # What normalising made of odd letters; and it must be read again as it was (yarl lets the brackets go of what is no IPv6 address).
+    if not made.isascii() or not _is_plain(made) or not _is_same(made, host, text):
         raise ValueError("This is not a URL.")
     return made
 
 
 def _is_plain(text: str) -> bool:
-    return not any(character <= " " or character == "\\" or "\x7f" <= character <= "\xa0" for character in text)
+    return text.isprintable() and " " not in text and "\\" not in text
+
+
+def _is_same(made: str, host: str, text: str) -> bool:
+    try:
+        return URL(made).raw_host == host and ("[" in _AUTHORITY_END.split(text, 3)[2]) == (":" in host)
+    except ValueError:
+        return False
 
 
 def _check_host(host: str, allow_private: bool) -> None:
@@ -144,13 +168,19 @@ def _check_host(host: str, allow_private: bool) -> None:
         refusal = refusal_of(literal, allow_private=allow_private)
         if refusal is not None:
             raise ValueError(f"The host cannot be used: {refusal}.")
+        if ":" not in host and literal != host and not allow_private:  # others may read another address in it
+            raise ValueError(f"The host {host} is not a public name.")
         return
     name = host.rstrip(".").lower()
     if "%" in name:  # a name has no such letters, and what reads them as others would read another name
         raise ValueError(f"The host {host} is not a name.")
     if allow_private:
         return
-    if "." not in name or any(name == inside or name.endswith(f".{inside}") for inside in _INSIDE_NAMES):
+    if (
+        _NAME.fullmatch(name) is None
+        or len(name) > _LONGEST_NAME
+        or any(name == inside or name.endswith(f".{inside}") for inside in _INSIDE_NAMES)
+    ):
         raise ValueError(f"The host {host} is not a public name.")
 
 

@@ -25,6 +25,7 @@ _ONLY_HTML = frozenset(
 )
 # End tags that end nothing around, or that have rules of their own. All others end what is open within their element.
 _NOT_AROUND = frozenset((b"html", b"head", b"body", b"p", b"br", b"svg", b"math"))
+_OF_TABLES = frozenset(b"caption table tbody td tfoot th thead tr".split())
 _MOST_NAMES = 50  # that are looked for in all the text
 _OF_FONT = frozenset((b"color", b"face", b"size"))
 _HOLD_HTML = {b"svg": frozenset((b"foreignobject", b"desc", b"title")), b"math": frozenset((b"mi", b"mo", b"mn", b"ms", b"mtext"))}
@@ -46,10 +47,29 @@ class Around:
         if len(self._counted) >= _MOST_NAMES and name not in self._counted:
             return False
         done, depth = self._counted.get(name, (0, 0))
+        if done == place:
+            return depth > 0
         tags = re.compile(rb"<(/?)%b(?=[%b/>])" % (re.escape(name), SPACE), re.IGNORECASE).findall(html, done, place)
         depth = max(depth + len(tags) - 2 * tags.count(b"/"), 0)
         self._counted[name] = place, depth
         return depth > 0
+
+
+class _Elements:
+    """The elements that are open within a root, outermost first; their names beside them, to be looked up at once."""
+
+    def __init__(self, root: bytes) -> None:
+        self.open: list[_Element] = []
+        self.names: list[bytes] = []
+        self.add((root, root, False))
+
+    def add(self, element: _Element) -> None:
+        self.open.append(element)
+        self.names.append(element[1])
+
+    def cut(self, number: int) -> None:
+        """Close all but the first ones."""
+        del self.open[number:], self.names[number:]
 
 
 def read_foreign(html: bytes, place: int, root: bytes, around: Around) -> tuple[list[tuple[int, int]], int, bool]:
@@ -57,26 +77,26 @@ def read_foreign(html: bytes, place: int, root: bytes, around: Around) -> tuple[
 
     `root`: svg or math, just opened."""
     found: list[tuple[int, int]] = []
-    elements: list[_Element] = [(root, root, False)]
+    elements = _Elements(root)
     begin = place
-    while elements:
-        space, _name, holds_html = elements[-1]
+    while elements.open:
+        space, _name, holds_html = elements.open[-1]
         tag = (_FOREIGN_TAG if space else _HTML_TAG).match(html, place)
         if tag is None:
             return found, place, False
         name, place = tag[2].lower(), tag.end()
         if tag[1]:
-            if space and name not in _NOT_AROUND and not any(name == element[1] or not element[0] for element in elements):
-                if around.is_open(html, begin, name):
+            if space and name not in _NOT_AROUND and name not in elements.names:
+                if around.is_open(html, begin, name) and _reaches_out(elements, name):
                     return found, tag.start(1) - 1, True
-            elif not _close(elements, name):
-                break
+            else:
+                _close(elements, name)
             continue
         attributes = tag.span(3)
         if space and not holds_html and _ends_foreign(html, name, attributes):
             _leave_foreign(elements)
             space = b""
-            if not elements:
+            if not elements.open:
                 return found, tag.start(2) - 1, True
         if name in (b"a", b"area"):
             found.append(attributes)
@@ -84,13 +104,13 @@ def read_foreign(html: bytes, place: int, root: bytes, around: Around) -> tuple[
         if is_html and name in _TEXTS:
             if (place := text_end(html, place, name)) < 0:
                 return found, tag.start(2) - 1, False
-        elif len(elements) >= _DEEPEST:
+        elif len(elements.open) >= _DEEPEST:
             continue
         elif is_html and name not in (b"svg", b"math"):
             if name not in _VOID:
-                elements.append((b"", name, False))
+                elements.add((b"", name, False))
         elif not tag[3].endswith(b"/"):
-            elements.append(_opened(html, space if not is_html else name, name, attributes))
+            elements.add(_opened(html, space if not is_html else name, name, attributes))
     return found, place, True
 
 
@@ -102,33 +122,39 @@ def _opened(html: bytes, space: bytes, name: bytes, attributes: tuple[int, int])
     return space, name, holds_html
 
 
-def _stays_foreign(elements: list[_Element], name: bytes) -> bool:
+def _stays_foreign(elements: _Elements, name: bytes) -> bool:
     """In an <mi> and its like, two tags are MathML still."""
-    return bool(elements) and elements[-1][0] == b"math" and elements[-1][1] != b"annotation-xml" and name in (b"mglyph", b"malignmark")
+    return name in (b"mglyph", b"malignmark") and elements.open[-1][0] == b"math" and elements.names[-1] != b"annotation-xml"
 
 
 def _ends_foreign(html: bytes, name: bytes, attributes: tuple[int, int]) -> bool:
     return name in _ONLY_HTML or (name == b"font" and not _OF_FONT.isdisjoint(_values(html, attributes)))
 
 
-def _leave_foreign(elements: list[_Element]) -> None:
-    while elements and elements[-1][0] and not elements[-1][2]:
-        elements.pop()
+def _leave_foreign(elements: _Elements) -> None:
+    number = len(elements.open)
+    while number and elements.open[number - 1][0] and not elements.open[number - 1][2]:
+        number -= 1
+    elements.cut(number)
 
 
-def _close(elements: list[_Element], name: bytes) -> bool:
-    """False when the end tag belongs to the HTML around."""
-    if elements[-1][0] and name in (b"p", b"br"):
+def _reaches_out(elements: _Elements, name: bytes) -> bool:
+    """Whether an end tag may end what is open around. HTML within keeps it; so do elements that hold HTML, but for those of tables
+    (§13.2.4.2, the scopes)."""
+    return not any((holds_html and name not in _OF_TABLES) or not space for space, _, holds_html in elements.open)
+
+
+def _close(elements: _Elements, name: bytes) -> None:
+    is_html = not elements.open[-1][0]
+    if not is_html and name in (b"p", b"br"):
         _leave_foreign(elements)
-        return bool(elements)
-    is_html = not elements[-1][0]
-    for place in range(len(elements) - 1, -1, -1):
-        if is_html and elements[place][0]:
-            return True  # HTML's end tags do not reach out of the element that holds it
-        if elements[place][1] == name:
-            del elements[place:]
-            return bool(elements)
-    return True
+    elif name in elements.names:
+        for number in range(len(elements.open) - 1, -1, -1):
+            if is_html and elements.open[number][0]:
+                return  # HTML's end tags do not reach out of the element that holds it
+            if elements.names[number] == name:
+                elements.cut(number)
+                return
 
 
 def _values(html: bytes, attributes: tuple[int, int]) -> dict[bytes, bytes]:

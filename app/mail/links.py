@@ -59,7 +59,7 @@ _BODY_END = re.compile(
     rb"%b[^<]*+(?=</[bB][oO][dD][yY][%b/>])" % (repeated(rb"[^<]*+(?!</[bB][oO][dD][yY][%b/>])(?:%b)" % (SPACE, _SKIPPED)), SPACE),
     re.DOTALL,
 )
-_WEB = re.compile(r"https?://[^/\\?#\s]", re.IGNORECASE)
+_WEB = re.compile(r"https?://[/\\]*+[^/\\?#\s]", re.IGNORECASE)  # more slashes than two are as good as two
 _PLAIN_URL = re.compile(rb"[!-~]*+")
 _AROUND_URL = "".join(map(chr, range(0x21)))
 _WITHIN_URL = str.maketrans("", "", "\t\n\r")

@@ -11,15 +11,19 @@ import re
 
 import idna
 
-_PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,4})?(?:[/?#](?:[!#-;=?-Z\[\]_a-z{|}~])*)?")
+from app.mail.charset import codec_of
+
+_PLAIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,4})?(?:[/?#](?:[!#-;=?-Z\[\]_-z{|}~])*)?")
 _PARTS = re.compile(
-    r"(https?)://(?:([^/?#\\]*)@)?(\[[0-9A-Fa-f:.]+\]|[^/?#\\@:\[\]]+)(?::([0-9]{0,5}))?(?=[/?#\\]|\Z)([^?#]*)(.*)",
+    r"(https?)://[/\\]*+(?:([^/?#\\]*)@)?(\[[0-9A-Fa-f:.]+\]|[^/?#\\@:\[\]]+)(?::([0-9]{0,5}))?(?=[/?#\\]|\Z)([^?#]*)(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _AROUND = "".join(map(chr, range(0x21)))
 _WITHIN = str.maketrans("", "", "\t\n\r")
 _NO_HOST = re.compile(r"[\x00-\x20\x7f\"<>^`|]|%(?![0-9A-Fa-f]{2})")
-_TO_ESCAPE = re.compile(r"[^!#-;=?-_a-z{|}~]+")
+_TO_ESCAPE = re.compile(r"[^!#-;=?-~]+")
+# ASCII that is part of a letter's octets; "&", "#" and ";" come of references alone.
+_PLAIN_IN_QUERY = frozenset(map(chr, range(0x21, 0x7F))).difference("\"#&';<>")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -47,17 +51,24 @@ def location_of(url: str | bytes) -> str | None:
 
 def with_query_as_sent(url: str, charset: str) -> str:
     """`url` with its query percent-encoded in the page's charset, as browsers send it (WHATWG URL §4.4, query state)."""
-    if url.isascii() or charset.lower().replace("-", "") in ("utf8", "", "usascii", "ascii"):
+    codec = None if url.isascii() else codec_of(charset)
+    if codec in (None, "utf-8", "ascii"):
         return url
     before, mark, query = url.partition("?")
     query, hash_mark, fragment = query.partition("#")
     if not mark or "#" in before:
         return url
     try:
-        query = _NOT_ASCII.sub(lambda found: _percent(found[0].encode(charset, "xmlcharrefreplace")), query)
+        query = _NOT_ASCII.sub(lambda found: _in_query(found[0], codec), query)
     except (LookupError, UnicodeError):
         return url
     return f"{before}?{query}{hash_mark}{fragment}"
+
+
+def _in_query(text: str, codec: str) -> str:
+    """What the charset has not becomes a character reference, encoded (WHATWG URL §1.3, percent-encode after encoding)."""
+    octets = text.encode(codec, "xmlcharrefreplace")
+    return "".join([chr(octet) if chr(octet) in _PLAIN_IN_QUERY else f"%{octet:02X}" for octet in octets])
 
 
 def _ascii_host(host: str) -> str | None:

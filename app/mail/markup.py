@@ -12,6 +12,8 @@ from functools import lru_cache
 from html.entities import html5
 from typing import AnyStr
 
+from app.mail.charset import codec_of
+
 
 def repeated(expression: AnyStr) -> AnyStr:
     """An expression for `expression` as often as it comes, nothing of it ever given back.
@@ -107,27 +109,18 @@ def hide_letters(html: bytes, charset: str) -> bytes:
 
 def decode(octets: bytes, charset: str) -> str:
     """The characters of a value; what is wrong in them is replaced, as browsers do."""
+    codec = codec_of(charset)
     try:
-        if charset.lower() not in ("", "us-ascii", "ascii"):
-            return octets.decode(_ENCODINGS.get(charset.lower(), charset), "replace")
-    except (LookupError, UnicodeError, ValueError):
+        if codec == "utf-7":  # the only one that makes halves of surrogate pairs
+            return octets.decode(codec, "replace").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if codec is not None and codec != "ascii":
+            return octets.decode(codec, "replace")
+    except (LookupError, ValueError):  # what only looks like a text's encoding
         pass
     try:  # declared as ASCII, or as nothing that we know
         return octets.decode()
     except UnicodeDecodeError:
         return octets.decode("cp1252", "replace")
-
-
-# WHATWG Encoding §4.2: these names mean a larger charset to all who read mail.
-_ENCODINGS = {
-    "iso-8859-1": "cp1252",
-    "latin1": "cp1252",
-    "latin-1": "cp1252",
-    "iso-8859-9": "cp1254",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-}
-_ENCODINGS |= {"shift_jis": "cp932", "sjis": "cp932", "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "big5": "big5hkscs", "tis-620": "cp874"}
 
 
 def read_attribute(value: str) -> str:

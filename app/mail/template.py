@@ -11,13 +11,14 @@ and memory are not bounded here: untrusted sets run in limited processes (app.re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal
 
 from jinja2 import TemplateAssertionError, TemplateError, TemplateNotFound, TemplateSyntaxError, nodes
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError
+from jinja2.parser import Parser
 
 from app.mail.template_css import inline_css
 from app.mail.template_format import DEFAULT_LOCALE as DEFAULT_LOCALE
@@ -197,7 +198,10 @@ def _follow(
         tree = sandbox.parse(sources[name], name)
         sandbox.compile(tree, name)
     except Exception as error:
-        raise TemplateFault(fault_of(error, part, {}, sources[name])) from error
+        fault = fault_of(error, part, {}, sources[name])
+        if not fault.line:
+            fault = replace(fault, template=_shown(name), line=_line_read(error.__traceback__))
+        raise TemplateFault(fault) from error
     for node in tree.find_all(_NAMING):
         written = node.template  # type: ignore[attr-defined]
         if not (isinstance(written, nodes.Const) and isinstance(written.value, str)):
@@ -278,6 +282,19 @@ def place_of(trace: TracebackType | None) -> tuple[str, int]:
             name, line = _shown(template.name or ""), template.get_corresponding_lineno(trace.tb_lineno)
         trace = trace.tb_next
     return name, line
+
+
+def _line_read(trace: TracebackType | None) -> int:
+    """How far Jinja had come in a source when it gave up."""
+    line = 0
+    while trace is not None:
+        for one in map(trace.tb_frame.f_locals.get, ("self", "node")):
+            if isinstance(one, Parser):
+                line = one.stream.current.lineno
+            elif isinstance(one, nodes.Node):
+                line = one.lineno or line
+        trace = trace.tb_next
+    return line
 
 
 def _path_to(holder: Any, variables: Mapping[str, Any]) -> tuple[str | int, ...]:

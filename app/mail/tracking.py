@@ -25,7 +25,7 @@ from app.mail.compose import Part
 from app.mail.links import LinkSpan, read_links
 from app.mail.location import location_of, with_query_as_sent
 from app.mail.slots import BASE64, QUOTED, Slot, Target, open_part, quoted_slot, write_slot
-from app.mail.tokens import HEAD_LETTERS, MAC_LETTERS, TokenKind, TokenWriter, encode_payload
+from app.mail.tokens import HEAD_LETTERS, LONGEST_PAYLOAD, MAC_LETTERS, TokenKind, TokenWriter, encode_payload
 
 CLICK_PATH, OPEN_PATH = "/c/", "/o/"
 
@@ -35,9 +35,13 @@ _PIXEL = b'<img src="%b%b%b.gif" width="1" height="1" alt="" style="display:bloc
 _HEAD_MARK, _MAC_MARK = b"!", b"*"
 _KEPT_URL = 300  # letters
 _NOTHING, _BREAK = (b"", b"", b"", b""), (b"", b"=\r\n", b"", b"")
-# A "%" opens a placeholder, in itself or as the code of a bracket; the other codes of a URL (%20) open none.
-_PLACEHOLDER = re.compile(
-    r"(?:\{\{|\[\[|\*\||%(?=[57]B|[a-z_]{3}|%)|%(?![0-9a-f]{2})|<%|\$\{)[^%}\]|]*(?:unsub|opt[-_ ]?out|preference)", re.IGNORECASE
+# What a sender's other tools would fill in: an opening mark, and behind it such a word, with nothing between that ends a placeholder.
+# A "%" opens one in itself or as the code of a bracket; the other codes of a URL (%20) open none. Each stretch is looked through once.
+_LEAVING = re.compile(r"unsub|opt[-_ ]?out|preference", re.IGNORECASE)
+_STRETCH = re.compile(
+    r"(?:(?<=\*\|)|(?<=<%)|(?<=%)(?=[57]B|[a-z_]{3})|(?<=%)(?![0-9a-f]{2}))(?P<all>[^%}\]|]++)"
+    r"|[^%}\]|]*?(?:\{\{|\[\[|\$\{)(?P<rest>[^%}\]|]*+)|[^%}\]|]++",
+    re.IGNORECASE,
 )
 
 
@@ -237,7 +241,7 @@ def _payload_of(url: str, charset: str, own: tuple[str, ...]) -> bytes | None:
 
 
 def _find_payload(url: str, charset: str, own: tuple[str, ...]) -> bytes | None:
-    if url.startswith(own) or _PLACEHOLDER.search(url) is not None:
+    if len(url) > LONGEST_PAYLOAD or url.startswith(own) or (_LEAVING.search(url) is not None and _is_filled_in(url)):
         return None
     if not url.isascii():
         url = with_query_as_sent(url, charset)
@@ -247,6 +251,11 @@ def _find_payload(url: str, charset: str, own: tuple[str, ...]) -> bytes | None:
         return encode_payload(url.encode())
     except (UnicodeEncodeError, ValueError):
         return None
+
+
+def _is_filled_in(url: str) -> bool:
+    """Whether a placeholder for leaving stands in a URL."""
+    return any(_LEAVING.search(one["all"] or one["rest"] or "") is not None for one in _STRETCH.finditer(url))
 
 
 _kept_payload = lru_cache(maxsize=4096)(_find_payload)

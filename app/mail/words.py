@@ -10,10 +10,10 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from app.mail.charset import codec_of
+
 _ENCODED_WORD = re.compile(r"=\?(?P<charset>[^?\s]{1,80})\?(?P<encoding>[bBqQ])\?(?P<text>[^?]*)\?=")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# Codecs that are no charsets of mail, and that compute, or make text of another kind.
-_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
 
 
 def decode_words(value: str) -> str:
@@ -36,11 +36,11 @@ def decode_words(value: str) -> str:
 
 def decode_text(content: bytes, charset: str = "") -> str:
     """Text of any bytes: in the charset told, else UTF-8 if it is that, else as Windows wrote it."""
-    for candidate in (charset, "utf-8"):
-        if candidate and candidate.lower().replace("-", "_") not in _NO_CHARSETS:
+    for codec in (codec_of(charset), "utf-8"):
+        if codec is not None:
             try:
-                return scrub(content.decode(candidate))
-            except (LookupError, ValueError):  # unknown, or no text of it; a NUL in the name is a ValueError
+                return scrub(content.decode(codec))
+            except (LookupError, ValueError):  # no text of it
                 continue
     return content.decode("cp1252", "replace")
 

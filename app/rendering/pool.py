@@ -104,18 +104,21 @@ class _Lane:
         self._free = asyncio.Semaphore(number)
         self._idle: list[_Child] = []
         self._ending: set[asyncio.Task[None]] = set()
+        self._coming: set[asyncio.Task[None]] = set()
         self.children: set[_Child] = set()
 
     async def ask(self, request: bytes) -> dict[str, Any]:
         async with self._free:
+            if not self._idle and self._coming:
+                await asyncio.wait(self._coming, return_when=asyncio.FIRST_COMPLETED)
             child = self._idle.pop() if self._idle else await self._start()
             try:
                 answer = await child.ask(request)
             except BaseException:  # cancelled too: what it would answer next is not for the next one
-                self._drop(child)
+                self._replace(child)
                 raise
             if answer.pop("leave", False):
-                self._drop(child)
+                self._replace(child)
             else:
                 self._idle.append(child)
             return answer
@@ -129,9 +132,23 @@ class _Lane:
         return child
 
     async def close(self) -> None:
+        for task in self._coming:
+            task.cancel()
+        await asyncio.gather(*self._coming, return_exceptions=True)
         for child in list(self.children):
             self._drop(child)
         await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _replace(self, child: _Child) -> None:
+        """End one, and start the next at once: whoever comes after a bomb should not wait for Python to begin."""
+        self._drop(child)
+        coming = asyncio.create_task(self._bring())
+        self._coming.add(coming)
+        coming.add_done_callback(self._coming.discard)
+
+    async def _bring(self) -> None:
+        with contextlib.suppress(Unavailable):  # the next who asks will try, and be told
+            self._idle.append(await self._start())
 
     def _drop(self, child: _Child) -> None:
         self.children.discard(child)

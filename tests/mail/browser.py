@@ -10,7 +10,7 @@ from tinyhtml5.constants import Token
 from tinyhtml5.parser import HTMLParser
 from tinyhtml5.tokenizer import HTMLTokenizer
 
-_WEB = re.compile(r"https?://[^/\\?#\s]", re.IGNORECASE)
+_WEB = re.compile(r"https?://[/\\]*[^/\\?#\s]", re.IGNORECASE)
 _AROUND = "".join(map(chr, range(0x21)))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from app.mail import words
 from app.mail.letter import decode_words, read_fields, read_letter
 
 
@@ -49,3 +52,19 @@ def test_encoded_words(text: str, expected: str) -> None:
 
 def test_fields_of_a_report_are_not_decoded() -> None:
     assert read_fields("A: =?utf-8?q?b?=\n c\n").first("a") == "=?utf-8?q?b?= c"
+
+
+@pytest.mark.parametrize("charset", ["punycode", "-Punycode!", "idna", "unicode-escape"])
+def test_a_charset_that_computes_is_none(charset: str) -> None:
+    part = f"--b\r\nContent-Type: text/plain; charset={charset}\r\n\r\n".encode() + b"b9c" * 80_000 + b"\r\n"
+    raw = f"Subject: =?{charset}?q?{'b9' * 900}?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n".encode() + part * 4 + b"--b--\r\n"
+    started = time.perf_counter()
+    letter = read_letter(raw)
+    assert letter.fields.first("subject") == words.decode_words(f"=?{charset}?q?{'b9' * 900}?=") == "b9" * 900
+    assert [page.text.rstrip() for page in letter.pages] == ["b9c" * 80_000] * 4
+    assert time.perf_counter() - started < 1
+
+
+def test_what_a_charset_makes_of_octets_can_be_stored() -> None:
+    page = read_letter(b"Content-Type: text/plain; charset=utf-7\r\n\r\n+2AA-x +2D3eAA- +AOk-\r\n").pages[0]
+    assert page.text == "\ufffdx \U0001f600 é\n"

@@ -24,6 +24,9 @@ from app.mail.location import location_of, with_query_as_sent
         ("https://x.it\\@y.it/", "https://x.it/@y.it/"),
         ("https://x.it/a\\b?c\\d", "https://x.it/a/b?c\\d"),
         ("https://[::1]/", "https://[::1]/"),
+        ("https:///x.it/", "https://x.it/"),
+        ("http://\\/a@x.it/", "http://a@x.it/"),
+        ("https://x.it/{a}?`b`^|", "https://x.it/{a}?`b`^|"),
         (b"https://x.it/\xc3\xa9", "https://x.it/%C3%A9"),
     ],
 )
@@ -45,7 +48,7 @@ def test_a_web_address_is_written_so_that_all_read_it_alike(url: str | bytes, lo
             "ftp://x.it",
             "https:",
             "http://",
-            "https:///x",
+            "https:///",
         ),
         *(
             "https://a b/",
@@ -78,7 +81,11 @@ def test_a_location_is_one_line_of_ascii_and_its_own_location(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "charset", "sent"),
     [
-        ("https://x.it/é?é=☃#é", "iso-8859-1", "https://x.it/é?%E9=%26%23%39%37%33%31%3B#é"),
+        ("https://x.it/€?€=1", "iso-8859-1", "https://x.it/€?%80=1"),
+        ("https://x.it/?q=日本ソ", "windows-31j", "https://x.it/?q=%93%FA%96{%83\\"),
+        ("https://x.it/?q=ไ☃&r", "windows-874", "https://x.it/?q=%E4%26%239731%3B&r"),
+        ("https://x.it/?q=é", "punycode", "https://x.it/?q=é"),
+        ("https://x.it/é?é=☃#é", "iso-8859-1", "https://x.it/é?%E9=%26%239731%3B#é"),
         ("https://x.it/?é", "utf-8", "https://x.it/?é"),
         ("https://x.it/#?é", "iso-8859-1", "https://x.it/#?é"),
         ("https://x.it/?é", "no-such-charset", "https://x.it/?é"),

@@ -47,6 +47,8 @@ def fault_of(html: str, variables: dict[str, Any] | None = None) -> Any:
         ("{% for x in [[1, [2]]] recursive %}{{ loop(x) if x is sequence else x }}{% endfor %}", "12"),
         ("{% for kind, group in [{'k': 1, 'n': 2}]|groupby('k') %}{{ kind }}{{ group[0].n }}{% endfor %}", "12"),
         ("{# a word to colleagues #}{{ true }} {{ 1.50 }}", "True 1.5"),
+        ("{{ 'a\nb'|safe|indent('<') }}{{ 'a\nb'|safe|indent('<'|safe) }}", "a\n&lt;ba\n<b"),
+        ("{{ '<!-- x > --><b>a</b>  &amp; <!-- b <c'|striptags }}", "a &amp; &lt;!-- b &lt;c"),
         ("{% raw %}{{ as it is }}{% endraw %}", "{{ as it is }}"),
     ],
 )
@@ -111,7 +113,9 @@ def test_what_is_told_of_a_render(html: str, code: str, variable: tuple[str | in
         ("{{ a is colourful }}", "unknown_filter", 1, 9),
         ("{% include name %}", "dynamic_name", 1, 0),
         ("{% include 'main' %}", "recursion", 0, 0),
-        ("{{ " + "(" * 2000 + ")" * 2000 + " }}", "recursion", 0, 0),
+        ("\n{{ " + "(" * 2000 + ")" * 2000 + " }}", "recursion", 2, 0),
+        ("\n\n{{ a" + "|upper|lower" * 2000 + " }}", "recursion", 3, 0),
+        ("\n{{ 0x" + "f" * 50_000 + " }}", "wrong_value", 2, 0),
     ],
 )
 def test_what_is_told_of_a_source(html: str, code: str, line: int, column: int) -> None:

@@ -7,6 +7,7 @@ import binascii
 import quopri
 import random
 import re
+import time
 from uuid import UUID
 
 import pytest
@@ -111,3 +112,12 @@ def told(text: bytes) -> Token:
     token = read_token(text.decode(), lambda number: KEY if number == 3 else None)
     assert token is not None and token.kind is TokenKind.CLICK
     return token
+
+
+@pytest.mark.parametrize("piece", ["{", "[[un", "{{opt", "%", "*|", "${", "é", "/", "@"])
+def test_no_url_takes_long(piece: str) -> None:
+    started = time.process_time()
+    for length in (5_000, 300_000):
+        url = ("https://x.it/unsub" + piece * length)[:length]
+        plan_tracking(body := f'<a href="{url}">'.encode(), (Part("1", "text/html", "utf-8", "8bit", 0, len(body)),))
+    assert time.process_time() - started < 1
