@@ -13,7 +13,7 @@ import orjson
 import psutil
 import pytest
 
-from app.errors import Throttled
+from app.errors import Throttled, Unavailable
 from app.mail.template import FrozenSet, Rendered, Source, TemplateFault, UnknownNames
 from app.rendering import Renderer
 from app.rendering.child import MOST_MEMORY
@@ -44,7 +44,7 @@ async def run_case(renderer: Renderer, case: Case, account: int) -> str:
         made = await renderer.render(account, (case.name, 1), frozen, variables, case.locale, len(orjson.dumps(variables)))
     except UnknownNames as unknown:
         return f"not there: {unknown}"
-    except TemplateFault as error:
+    except (TemplateFault, Unavailable) as error:
         return str(error)
     return f"{made.subject}{made.html}{made.text}"
 
@@ -101,7 +101,7 @@ async def test_who_writes_bombs_waits_for_nobody_else_s_process() -> None:
     try:
         bomb = await renderer.freeze(1, "bomb", {"bomb": ENDLESS})
         good = await renderer.freeze(2, "good", {"good": ELSEWHERE})
-        with pytest.raises(TemplateFault, match="takes"):
+        with pytest.raises((TemplateFault, Unavailable), match="takes|busy"):
             await fill(renderer, bomb, {}, account=1)
         ended = [asyncio.create_task(fill(renderer, bomb, {}, account=1)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -139,6 +139,19 @@ async def test_a_process_that_is_killed_is_replaced() -> None:
         await renderer.close()
 
 
+async def test_a_process_that_is_not_let_run_is_the_machine_s_fault() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        frozen = await renderer.freeze(1, "x", {"x": ELSEWHERE})
+        (pid,) = renderer.pool.pids()
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(Unavailable, match="busy"):
+            await fill(renderer, frozen, {"name": "a"}, account=1)
+        assert (await fill(renderer, frozen, {"name": "a"}, account=1)).html == "<p>Hello a</p>"
+    finally:
+        await renderer.close()
+
+
 async def test_what_a_process_may_reach() -> None:
     renderer = Renderer(processes=1)
     try:
@@ -160,7 +173,7 @@ async def test_after_a_bomb_the_next_process_is_begun_at_once() -> None:
     renderer = Renderer(processes=1)
     try:
         bomb = await renderer.freeze(1, "bomb", {"bomb": ENDLESS})
-        with pytest.raises(TemplateFault):
+        with pytest.raises((TemplateFault, Unavailable)):
             await fill(renderer, bomb, {}, account=1)
         async with asyncio.timeout(20):
             while not renderer.pool.pids():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -27,6 +28,9 @@ import orjson
 from app.errors import Throttled, Unavailable
 
 WALL_SECONDS = 1.7
+# Who had less of a CPU in all that time was not slow.
+_STARVED_SECONDS = 0.4
+_TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 20.0
 SUSPECT_SECONDS = 300.0
 # After so many an account is no newcomer.
@@ -69,15 +73,28 @@ class _Child:
         return self._process.pid
 
     async def ask(self, request: bytes) -> dict[str, Any]:
-        """The answer; RenderEnded when there is none in time."""
+        """The answer; RenderEnded when there is none in time, Unavailable when that is the machine's fault: it hardly let the process run."""
+        used_before = self._used_seconds()
         try:
             async with asyncio.timeout(WALL_SECONDS):
                 assert self._process.stdin is not None
                 self._process.stdin.write(len(request).to_bytes(4, "big") + request)
                 await self._process.stdin.drain()
                 return await self._read()
-        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+        except TimeoutError as error:
+            if self._used_seconds() - used_before < _STARVED_SECONDS:
+                raise Unavailable("This machine is too busy to render templates.", retry_after_seconds=2) from error
             raise RenderEnded from error
+        except (asyncio.IncompleteReadError, OSError) as error:
+            raise RenderEnded from error
+
+    def _used_seconds(self) -> float:
+        """CPU of its own; 0 when it is gone."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS
 
     async def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
