@@ -229,14 +229,14 @@ class WebhookPoster:
         if (down and posts) or endpoint.retries_waiting >= self._patience.most_waiting:
             return posts, None, False
         limit = max(WINDOW_EVENTS, min(endpoint.batch_size * BATCHES_IN_FLIGHT, MOST_WINDOW_EVENTS))
-        rows = await store.events.read_feed(connection, endpoint.account_id, endpoint.cursor, limit)
+        rows, more = await store.events.read_feed(connection, endpoint.account_id, endpoint.cursor, limit)
         if not rows:
             return posts, None, False
         fresh = make_posts(keep_wanted(rows, Wanted(endpoint.event_types, endpoint.streams, endpoint.tags)), endpoint.batch_size)
         window_end = Cursor(rows[-1].xid, rows[-1].id)
         if down and fresh:
             return fresh[:1], fresh[0].end, True
-        return posts + fresh, window_end, len(rows) == limit
+        return posts + fresh, window_end, more
 
     async def _post_all(self, current: Round) -> None:
         """Hand the posts out to as many runners as the receiver is good for, and wait for all but stragglers."""

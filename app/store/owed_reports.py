@@ -10,7 +10,7 @@ A taken row is left alone for a time, by its `due_at`, and for longer each time 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -62,6 +62,16 @@ def owing(source: str) -> str:
         f" SELECT account_id, id, kind, now() FROM (SELECT s.account_id, s.id, {kind} AS kind FROM {source} s WHERE s.dsn IS NOT NULL) o"
         " WHERE kind IS NOT NULL ON CONFLICT DO NOTHING"
     )
+
+
+_OWE_FAILURES = owing(
+    "(SELECT account_id, id, 'failed' AS state, events, dsn FROM recipients WHERE account_id = $1 AND id = ANY($2::uuid[]))"
+)
+
+
+async def owe_failures(connection: HotConnection, account_id: int, recipient_ids: Sequence[UUID]) -> None:
+    """These end as failures in their senders' eyes, by somebody's word; within the caller's transaction."""
+    await connection.execute(_OWE_FAILURES, account_id, recipient_ids)
 
 
 @dataclass(frozen=True, slots=True)

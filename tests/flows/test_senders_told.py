@@ -15,11 +15,14 @@ import pytest
 
 from app import store, worker
 from app.accounts.smtp_credentials import Wish, create_smtp_credential
+from app.delivery import restored
 from app.feedback.reports import ReturnPaths
 from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.jobs import Wakes
 from app.mail.report import ReportKind, read_report
+from app.store.held import Wanted
 from app.store.ids import new_id, parse_public_id, public_id
+from app.store.incidents import mark_of
 from app.store.suppressions import NewSuppression
 from app.store.tries import MOST_TRIES
 from app.watch.telling import Telling
@@ -340,6 +343,38 @@ async def test_one_that_kills_who_writes_it_is_given_up(told: House) -> None:
     assert [await telling.tell_next() for _ in range(2)] == [True, False]
     async with told.database.hot() as connection:
         assert await connection.fetchval("SELECT count(*) FROM owed_reports WHERE due_at = 'infinity'") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_told"),
+    [
+        ("claimed 5 times by workers that died with it", True),
+        (restored.RESTORED, False),  # it may have arrived before
+        (f"{mark_of(new_id())}, credential smtp-x: 300 recipients", False),  # a thief's
+    ],
+)
+async def test_of_what_the_operator_drops_the_sender_is_told_unless_it_is_a_thiefs(told: House, reason: str, is_told: bool) -> None:
+    await left_alone(told)
+    await submit(told, to("ada@x.test"))
+    silent = await submit(told, to("bob@x.test", "NEVER"))
+    async with told.database.hot() as connection:
+        await connection.execute("UPDATE queue SET due_at = 'infinity', ready = false")
+        await connection.execute("UPDATE recipients SET state = 'held', reason = $1", reason)
+    assert await restored.drop(told.database, Wanted(told.account_id)) == 2
+    assert await owed(told) == is_told
+    assert (await told.message(silent))["recipients"][0]["state"] == "cancelled"
+    telling = Telling(told.database, told.intake, told.settings.model_copy(update={"report_gather_seconds": 0.0}))
+    if is_told:
+        async with told.database.hot() as connection:
+            report = await store.owed_reports.take_report(connection, telling._waits, new_id(), most=10, seconds=0.0)
+            assert report is not None
+            written = await telling._write(connection, report)
+        assert isinstance(written, RawSubmission)
+        (one,) = read_report(written.raw).recipients
+        assert (one.address, one.action, one.status) == ("ada@x.test", "failed", "5.3.0")
+    assert [await telling.tell_next() for _ in range(2)] == [is_told, False]
+    listed = (await told.api.get("/v1/messages")).json()["messages"]
+    assert len([one for one in listed if "delivery-report" in one["tags"]]) == is_told
 
 
 # --- the whole way, from 587
