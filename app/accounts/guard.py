@@ -1,8 +1,8 @@
 """The guard of SMTP credentials: what each usually does, what it does now, and an incident when the two do not fit (accounts.misuse).
 
 Asked for every mail, out of memory: PostgreSQL is read when a credential is new here and while it sends, beside its mail from AHEAD_SECONDS
-on, so that nothing known is older than REFRESH_SECONDS and a mail seldom waits for it; and written once in FLUSH_SECONDS for all that sent. Processes know of each other's mail by that, so what two let through together may be more than the
-rule by what they take in a second.
+on, so that nothing known is older than REFRESH_SECONDS and a mail seldom waits for it; and written once in FLUSH_SECONDS for all that sent.
+Processes know of each other's mail by that, so what two let through together may be more than the rule by what they take in a second.
 
 An incident is committed before the mail that began it is accepted: its mail is then held, never refused and never lost. From there on all
 mail of the credential is held, wherever it comes from, until somebody has decided (accounts.decisions); the account is told once.

@@ -53,7 +53,7 @@ async def mark_restored(database: store.db.Database, *, scheduled_too: bool = Fa
             raise Conflict(f"Workers are alive on this database ({ids}): stop them, wait until their lease is over, and try again.")
         offset = await store.eras.begin_era(connection)
         await store.workers.forget_workers(connection)
-        await store.webhook_rounds.forget_posters(connection)
+        await store.webhook_owners.forget_posters(connection)
         await store.owed_reports.forget_due(connection)
     held = 0
     while True:

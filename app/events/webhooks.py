@@ -130,9 +130,9 @@ class WebhookPoster:
         try:
             async with self._database.hot() as connection:
                 if time.monotonic() >= self._next_claim:
-                    await store.webhook_rounds.release_surplus(connection, self._worker_id, [*self._running, *self._replaying])
-                    await store.webhook_rounds.claim_endpoints(connection, self._worker_id)
-                    self._owner = await store.webhook_rounds.owns_any(connection, self._worker_id)
+                    await store.webhook_owners.release_surplus(connection, self._worker_id, [*self._running, *self._replaying])
+                    await store.webhook_owners.claim_endpoints(connection, self._worker_id)
+                    self._owner = await store.webhook_owners.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
                     if self._owner:
                         await self._start_replays(connection)
@@ -182,7 +182,7 @@ class WebhookPoster:
         await self._attempts.flush(self._database, at_once=True)
         try:
             async with self._database.hot() as connection:
-                await store.webhook_rounds.release_endpoints(connection, self._worker_id)
+                await store.webhook_owners.release_endpoints(connection, self._worker_id)
         except store.db.CONNECTION_ERRORS as error:
             log.loop_failed("webhooks", error)
 
