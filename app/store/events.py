@@ -106,12 +106,12 @@ class FeedRow:
 CLOCK_SLACK = timedelta(days=1)
 
 # The innermost query is one range of the primary key; only what it found is joined. A message's low 16 bits are zero (store.ids). What is
-# summed up are the octets of texts; those that would be too many are not sent.
+# summed up are the octets of facts (an account's own words beside them have 4 KB at most); those that would be too many are not sent.
 _FEED = """
 SELECT s.xid::text, s.id, s.about, s.type, s.number, s.facts::text, s.address, s.stream, s.tags::text, s.metadata::text, s.has_next
 FROM (
     SELECT e.*, r.address, m.stream, m.tags, m.metadata, row_number() OVER w AS place, lead(true, 1, false) OVER w AS has_next,
-           sum(octet_length(e.facts::text) + coalesce(octet_length(m.tags::text) + octet_length(m.metadata::text), 0)) OVER w AS octets
+           sum(octet_length(e.facts::text)) OVER w AS octets
     FROM (
         SELECT * FROM events
         WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < feed_horizon()
