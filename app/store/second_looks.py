@@ -124,7 +124,8 @@ RETURNING l.tries
 
 async def put_off_looks(connection: HotConnection, rows: Sequence[Taken]) -> int:
     """These could not be judged: not now, or not again. How often that was tried."""
-    return max(row[0] for row in await connection.fetch(_PUT_OFF, *_columns(rows)))
+    tries: int = max(row[0] for row in await connection.fetch(_PUT_OFF, *_columns(rows)))
+    return tries
 
 
 @dataclass(frozen=True, slots=True)
