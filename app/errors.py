@@ -7,7 +7,9 @@
     ├── MessageTooLarge     413 / 552 5.3.4
     ├── Unauthenticated     401 / 535 5.7.8
     ├── Forbidden           403 / 550 5.7.1   authenticated, but the key's scopes do not allow it
+    ├── AccountPaused       403 / 550 5.7.1   its account may read, but not send
     ├── SenderNotAllowed    403 / 550 5.7.1   a From domain that is not the account's
+    ├── DomainNotOwned      403 / 550 5.7.1   the same of a domain that is named elsewhere
     ├── NotFound            404 / 550 5.1.1
     ├── Conflict            409 / 451 4.3.0   the state of the thing does not allow it, or a key is in flight
     ├── Throttled           429 / 451 4.7.1   carries retry_after_seconds
@@ -86,8 +88,16 @@ class Forbidden(RelayError):
     code, http_status, smtp_reply = "forbidden", 403, "550 5.7.1"
 
 
+class AccountPaused(RelayError):
+    code, http_status, smtp_reply = "account_paused", 403, "550 5.7.1"
+
+
 class SenderNotAllowed(RelayError):
     code, http_status, smtp_reply = "sender_not_allowed", 403, "550 5.7.1"
+
+
+class DomainNotOwned(RelayError):
+    code, http_status, smtp_reply = "domain_not_owned", 403, "550 5.7.1"
 
 
 class NotFound(RelayError):

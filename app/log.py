@@ -170,6 +170,12 @@ def report_let_go(message_id: str, recipients: int, cause: str) -> None:
     _log.warning("report_let_go", message_id=message_id, recipients=recipients, cause=cause)
 
 
+def put_off(what: str, about: str, tries: int, error: BaseException, *, given_up: bool) -> None:
+    """It could not be done by a fault of ours, for so many times by now: it waits longer, or is not tried again."""
+    write = _log.error if given_up else _log.warning
+    write("given_up" if given_up else "put_off", what=what, about=about, tries=tries, cause=cause(error), exc_info=error)
+
+
 def inbound_taken(account_id: int, size_bytes: int, *, is_new: bool) -> None:
     """A mail came in for an account; `is_new` is False when it had come before."""
     _log.info("inbound_taken", account_id=account_id, size_bytes=size_bytes, is_new=is_new)

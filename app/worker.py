@@ -78,11 +78,17 @@ async def drop_old_habits(database: store.db.Database, settings: Settings) -> di
         return {"dropped": await store.credential_habits.drop_old_habits(connection), "incidents": incidents}
 
 
+async def drop_given_up(database: store.db.Database, settings: Settings) -> dict[str, Any]:
+    async with database.hot() as connection:
+        return {"dropped": await store.tries.drop_given_up(connection, settings.history_retention_days)}
+
+
 CHORES: dict[str, tuple[Chore, timedelta]] = {
     "make_partitions": (make_partitions, timedelta(hours=1)),
     "drop_partitions": (drop_partitions, timedelta(hours=1)),
     "drop_old_keys": (drop_old_keys, timedelta(minutes=10)),
     "drop_old_habits": (drop_old_habits, timedelta(hours=1)),
+    "drop_given_up": (drop_given_up, timedelta(hours=1)),
 }
 
 

@@ -28,7 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from app.errors import AccountPaused, Forbidden, NotFound, Unauthenticated, Unavailable
 from app.keyring import Keyring
 
 # What a key may be allowed; "*" is all of them, later ones included.
@@ -76,11 +76,11 @@ class Sender:
     paused: bool = False
 
     def require(self, scope: str) -> None:
-        """Raise Forbidden unless the key allows `scope`."""
+        """Raise Forbidden unless the key allows `scope`, AccountPaused where its account may not."""
         if scope not in self.scopes and ALL not in self.scopes:
             raise Forbidden(f"This API key does not allow {scope}.")
         if self.paused and scope == "messages:send":
-            raise Forbidden("This account is paused: it may read, but not send.")
+            raise AccountPaused("This account is paused: it may read, but not send.")
 
 
 class Authenticator:

@@ -1,8 +1,8 @@
 """The guard of SMTP credentials: what each usually does, what it does now, and an incident when the two do not fit (accounts.misuse).
 
-Asked for every mail, out of memory: PostgreSQL is read when a credential is new here and every REFRESH_SECONDS while it sends, and written
-once in FLUSH_SECONDS for all that sent. Processes know of each other's mail by that, so what two let through together may be more than the
-rule by what they take in a second.
+Asked for every mail, out of memory: PostgreSQL is read when a credential is new here and while it sends, beside its mail from AHEAD_SECONDS
+on, so that nothing known is older than REFRESH_SECONDS and a mail seldom waits for it; and written once in FLUSH_SECONDS for all that sent.
+Processes know of each other's mail by that, so what two let through together may be more than the rule by what they take in a second.
 
 An incident is committed before the mail that began it is accepted: its mail is then held, never refused and never lost. From there on all
 mail of the credential is held, wherever it comes from, until somebody has decided (accounts.decisions); the account is told once.
@@ -33,6 +33,7 @@ from app.store.incidents import mark_of
 
 FLUSH_SECONDS = 1.0
 REFRESH_SECONDS = 5.0
+AHEAD_SECONDS = 3.0
 LOOK_SECONDS = 5.0
 _CIRCLE_SECONDS = 60.0
 _REMEMBERED = 2_000
@@ -99,9 +100,10 @@ class Guard:
         self._loops = [asyncio.create_task(self._keep(self.flush, FLUSH_SECONDS)), asyncio.create_task(self._keep(self.look, LOOK_SECONDS))]
 
     async def close(self) -> None:
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        under_way = [*self._loops, *self._reading.values()]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         with contextlib.suppress(*CONNECTION_ERRORS):
             await self.flush()
 
@@ -148,18 +150,26 @@ class Guard:
     async def _find(self, credential: SmtpCredential) -> _Known:
         name = credential.user_name
         known = self._known.get(name)
-        if known is not None and time.monotonic() - known.read_at < REFRESH_SECONDS:
+        age = time.monotonic() - known.read_at if known is not None else REFRESH_SECONDS
+        if known is not None and age < AHEAD_SECONDS:
             return known
         task = self._reading.get(name)
         if task is None:
             task = self._reading[name] = asyncio.create_task(self._read(name, credential.sender.account_id))
-            task.add_done_callback(lambda _done: self._reading.pop(name, None))
+            task.add_done_callback(lambda done: self._has_read(name, done))
+        if known is not None and age < REFRESH_SECONDS:
+            return known
         try:
             return await asyncio.shield(task)
         except CONNECTION_ERRORS as error:
             if known is not None:
                 return known
             raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
+
+    def _has_read(self, name: str, done: asyncio.Task[_Known]) -> None:
+        self._reading.pop(name, None)
+        if not done.cancelled():
+            done.exception()  # who waits for it has it; beside a mail nobody does, and the next one reads again
 
     async def _read(self, name: str, account_id: int) -> _Known:
         async with self._lock, self._database.hot() as connection:

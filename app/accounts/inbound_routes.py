@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, Unavailable
+from app.errors import Conflict, DomainNotOwned, FieldError, InvalidRequest, NotFound, Unavailable
 from app.mail.address import normalise_domain, parse_mailbox, suppression_key
 from app.store.inbound_routes import EVERY_ADDRESS
 
@@ -100,7 +100,7 @@ async def create_route(connection: AsyncConnection, account_id: int, address: st
     owner = await store.inbound_routes.find_owner(connection, domain)
     if owner != account_id:
         detail = f"{domain} is no domain of the account, and lies below none."
-        raise Forbidden(detail, errors=[FieldError("#/address", "domain_not_owned", detail)])
+        raise DomainNotOwned(detail, errors=[FieldError("#/address", "domain_not_owned", detail)])
     if await store.inbound_routes.count_routes(connection, account_id) >= MOST_ROUTES:
         raise Conflict(f"The account has {MOST_ROUTES} routes already.")
     row = {"id": store.ids.new_id(), "account_id": account_id, "domain": domain, "local": local}

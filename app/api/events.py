@@ -1,7 +1,7 @@
 """GET /v1/events: everything that happened to the account's mail, in order, by an opaque cursor.
 
 A reader keeps `next` and comes back with it: nothing is skipped and nothing comes twice, whatever was being written meanwhile.
-Only events of finished transactions are shown, so an event may appear a moment after its time.
+Only events of finished transactions are shown, so an event may appear a moment after its time. A page ends early when its events are large.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from app.api.door import allow, house_of
 from app.api.message_body import DateTime, Stream
 from app.api.openapi import refusals
 from app.api.paging import read_event_cursor, write_event_cursor
-from app.events.posts import event_object
+from app.events.posts import event_object, octets_of
 from app.events.record import EventType
 from app.store.events import BEGINNING, Cursor
 
 # A reader of rare types moves on through what it does not want, but not for ever in one request.
 _MOST_ROUNDS = 10
 _LEAST_READ = 200
+MOST_PAGE_OCTETS = 4 * 1024 * 1024
 
 router = APIRouter(tags=["events"])
 Reader = Annotated[Sender, Depends(allow("events:read"))]
@@ -90,7 +91,7 @@ async def list_events(
     after: Annotated[
         str | None, Query(max_length=100, description="The `next` of an earlier page; from the oldest kept without it.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="A page ends before that when it has 4 MB.")] = 100,
     types: Annotated[list[EventType] | None, Query(max_length=20, description="Only events of these types.")] = None,
 ) -> Response:
     cursor = read_event_cursor(after, "after") or BEGINNING
@@ -105,17 +106,20 @@ async def _read(
 ) -> tuple[list[store.events.FeedRow], Cursor, bool]:
     """Up to `limit` wanted events after `cursor`, the cursor behind what was looked at, and whether there is more."""
     found: list[store.events.FeedRow] = []
+    octets = 0
     asked = limit if wanted is None else max(limit, _LEAST_READ)
     async with house_of(request).database.hot() as connection:
         for _ in range(_MOST_ROUNDS):
-            rows = await store.events.read_feed(connection, account_id, cursor, asked)
+            rows, has_more = await store.events.read_feed(connection, account_id, cursor, asked)
             for row in rows:
-                if len(found) == limit:
+                is_wanted = wanted is None or row.type in wanted
+                octets += octets_of(row) if is_wanted else 0
+                if len(found) == limit or (found and octets > MOST_PAGE_OCTETS):
                     return found, cursor, True
                 cursor = Cursor(row.xid, row.id)
-                if wanted is None or row.type in wanted:
+                if is_wanted:
                     found.append(row)
-            if len(rows) < asked:
+            if not has_more:
                 return found, cursor, False
             if len(found) == limit:
                 break

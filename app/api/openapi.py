@@ -22,7 +22,7 @@ _SCHEMAS = "#/components/schemas/"
 _REFUSALS = {
     400: "The body is not strict JSON.",
     401: "The API key is missing, wrong, expired or revoked.",
-    403: "The API key does not allow this, or the account may not do it.",
+    403: "The API key does not allow this, the account is paused, or the domain is not its own.",
     404: "There is no such thing in this account.",
     408: "The body stopped coming.",
     409: "The state of the thing does not allow it, or the Idempotency-Key is in use.",

@@ -3,7 +3,8 @@
 Per site as many conversations at once as its connections allow, each a task that takes the next job of the site until there is none.
 Per recipient: route → fill (if it has a template) → finish (sign) → converse → judge → settle. One recipient per transaction: return
 path and signature are its own.
-When the next job of the task is at hand for the same hop, its envelope leaves with the body before it (`outgoing`).
+What is said with which server stands in `attempts`. When the next job of the task is at hand for the same hop, its envelope leaves with the
+body before it (`outgoing`).
 """
 
 from __future__ import annotations
@@ -12,35 +13,31 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from app import log, store
 from app.accounts.domains import DomainBook
 from app.config import Settings
+from app.delivery.attempts import Attempts
 from app.delivery.connections import Connections
 from app.delivery.contents import Contents
-from app.delivery.conversation import TIMED_OUT
 from app.delivery.filling import Filler, NotNow
 from app.delivery.lanes import TRANSACTIONAL, Job, Site
 from app.delivery.lease import Lease
-from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, make_outgoing
+from app.delivery.outgoing import Flow, Marks, Outgoing, make_outgoing
 from app.delivery.restraint import Restraint
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
-from app.delivery.transport import Connection, Conversation, Hop, Phase
+from app.delivery.transport import Connection, Conversation, Hop
 from app.delivery.verdicts import Chance, conversation_of, judged, put_off, untried
 from app.errors import InvalidMessage, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of
-from app.mail.downgrade import MENDED_BY_DOWNGRADE, downgrade
 from app.mail.envelope import Envelope
 from app.store.states import RecipientState
 
-_HOPS_PER_ATTEMPT = 4
 _FAULT_SECONDS = 60.0
-_CLOSING = 421  # RFC 5321 §3.8
 
 
 class Deliveries:
@@ -75,6 +72,14 @@ class Deliveries:
         self._want = want
         self._strayed = strayed
         self._restraint = Restraint(settings, lease, self._start)
+        self._attempts = Attempts(
+            lease=lease,
+            domains=domains,
+            connections=connections,
+            marks=self._marks,
+            may_keep=self._may_keep,
+            following=self._find_following,
+        )
         self._sites: dict[int, Site] = {}
         self._waiting: OrderedDict[int, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,7 +173,7 @@ class Deliveries:
                 if not site.is_known and await self._is_one_too_many(site, job):
                     break
                 await self._deliver_safely(job, site, flow)
-                self._close_unused(flow)
+                self._attempts.close_unused(flow)
                 if flow.job is None and self._others_wait(site):
                     break
         finally:
@@ -240,7 +245,7 @@ class Deliveries:
         outgoing = flow.take_outgoing(job) or await self._make_ready(job)
         if not isinstance(outgoing, Outgoing):
             return outgoing
-        conversation = await self._converse(outgoing, site, flow)
+        conversation = await self._attempts.make(outgoing, site, flow)
         job.head = job.body = job.cut = job.filling = None
         if conversation is None:
             return None
@@ -277,67 +282,6 @@ class Deliveries:
         except Exception:  # it comes again when the job's own turn has come, and is dealt with there
             return None
 
-    # --- its conversation
-
-    async def _converse(self, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation | None:
-        """Try the hops in their order until one answers; None when the lease ended before the dot."""
-        conversation: Conversation | None = None
-        for hop in self._connections.in_order(outgoing.hops)[:_HOPS_PER_ATTEMPT]:
-            conversation = await self._converse_with(hop, outgoing, site, flow)
-            # A host that does not open its door, whatever it says, has not spoken for the others (RFC 5321 §5.1)
-            if not conversation.never_opened and (conversation.reply is not None or conversation.dot_sent):
-                break
-            if not self._lease.holds(outgoing.job.owner):
-                return None
-        return conversation
-
-    async def _converse_with(self, hop: Hop, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation:
-        kept = flow.take_connection() or self._connections.take(hop)
-        if kept is not None:
-            went_ahead = kept.begun is not None
-            conversation = await self._converse_on(kept, outgoing, site, flow)
-            if not self._says_nothing(conversation, went_ahead) or not self._lease.holds(outgoing.job.owner):
-                return conversation
-        opened = await self._connections.open(hop)
-        if isinstance(opened, Conversation):
-            return opened
-        return await self._converse_on(opened, outgoing, site, flow)
-
-    async def _converse_on(self, connection: Connection, outgoing: Outgoing, site: Site, flow: Flow) -> Conversation:
-        owner = outgoing.job.owner
-        conversation = await connection.converse(
-            outgoing.envelope,
-            outgoing.wire,
-            may_send_dot=lambda: self._lease.holds(owner),
-            following=lambda: self._find_following(connection, site, flow),
-        )
-        if conversation.is_ours and connection.usable:
-            try:
-                conversation = await self._converse_for_less(connection, outgoing, conversation)
-            except BaseException:
-                self._connections.give_back(connection, keep=False)
-                raise
-        if connection.begun is not None:
-            flow.connection = connection
-        else:
-            self._connections.give_back(connection, keep=self._may_keep(site))
-        return conversation
-
-    async def _converse_for_less(self, connection: Connection, outgoing: Outgoing, refused: Conversation) -> Conversation:
-        """The same message in a form for a server that offers less, if it has one; else what was refused, with the reason."""
-        job = outgoing.job
-        if refused.reply is None or refused.reply.enhanced not in MENDED_BY_DOWNGRADE or not job.deliverable.address.isascii():
-            return refused
-        assert job.head is not None and job.body is not None
-        signing = await self._domains.signing(job.deliverable.domain_id)
-        try:
-            job.head, job.body = downgrade(job.head, body_of(job, signing, self._marks))
-        except ValueError as error:
-            return replace(refused, reply=replace(refused.reply, text=f"{refused.reply.text}: {error}"))
-        job.cut = None  # the new body has its links already
-        lesser = make_outgoing(job, outgoing.hops, signing, self._marks)
-        return await connection.converse(lesser.envelope, lesser.wire, may_send_dot=lambda: self._lease.holds(job.owner))
-
     def _find_following(self, connection: Connection, site: Site, flow: Flow) -> tuple[Envelope, bytes] | None:
         """The next message for this connection. Whatever is taken out of the lane is the task's next job, at hand or not."""
         if (
@@ -353,30 +297,9 @@ class Deliveries:
         flow.outgoing = outgoing = self._make_ready_at_once(flow.job, connection.hop)
         return (outgoing.envelope, outgoing.wire) if outgoing is not None else None
 
-    def _says_nothing(self, conversation: Conversation, went_ahead: bool) -> bool:
-        """Whether a kept connection told nothing about the message, so that a fresh one decides.
-
-        The server has closed it meanwhile; or it could not do with an envelope that came with the body before: some lose what
-        follows a final dot, some take it for a break of protocol and refuse MAIL.
-        """
-        if conversation.dot_sent:
-            return False
-        reply = conversation.reply
-        if reply is not None and reply.code == _CLOSING:  # so many messages and no more on a connection: nothing is wrong with the server
-            return True
-        lost = went_ahead and conversation.phase is Phase.MAIL and (reply is not None or conversation.error == TIMED_OUT)
-        if lost:
-            self._connections.lost_ahead(conversation.hop)
-        return lost or reply is None
-
     def _may_keep(self, site: Site) -> bool:
         """Whether a connection of a site is still ours to keep: not when others serve it now, or it was widened to more workers."""
         return self._lease.slot_of(site.id) is not None and site.busy <= self._restraint.connections_of(site)
-
-    def _close_unused(self, flow: Flow) -> None:
-        """A connection whose next message was not handed over after all (its lease ended) cannot serve another."""
-        if flow.job is None and (unused := flow.take_connection()) is not None:
-            self._connections.give_back(unused, keep=False)
 
     async def _release(self, job: Job) -> None:
         """Not tried: back into the queue, if it is still ours to give."""

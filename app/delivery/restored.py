@@ -11,6 +11,10 @@ first worker starts on a restored database:
 4. Delivery reports that were owed are forgotten: they have been sent since, within seconds.
 
 Each step is safe to run again. `release` and `drop` are the operator's word, on these and on all other held rows.
+
+The sender of SMTP mail is told by mail that it was dropped (store.owed_reports): it has our 250, and nobody else says so. Nobody is told
+of what a restore held, because much of that has arrived, nor of what an incident held (store.incidents): what a thief sent must not be
+mailed back by the thousand to the account that he sent in the name of, nor to where he wants.
 """
 
 from __future__ import annotations
@@ -18,12 +22,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from app import store
 from app.errors import Conflict
 from app.events.record import Event, EventType, record
-from app.store.held import Wanted
+from app.store.held import HeldRecipient, Wanted
+from app.store.incidents import is_of_incident
 
 RESTORED = "restored from a backup: it may have been sent already"
 DROPPED = "dropped by the operator while it was held"
@@ -49,7 +53,7 @@ async def mark_restored(database: store.db.Database, *, scheduled_too: bool = Fa
             raise Conflict(f"Workers are alive on this database ({ids}): stop them, wait until their lease is over, and try again.")
         offset = await store.eras.begin_era(connection)
         await store.workers.forget_workers(connection)
-        await store.webhook_rounds.forget_posters(connection)
+        await store.webhook_owners.forget_posters(connection)
         await store.owed_reports.forget_due(connection)
     held = 0
     while True:
@@ -81,9 +85,9 @@ async def drop(database: store.db.Database, wanted: Wanted, *, reason: str = DRO
     dropped = 0
     while True:
         async with database.hot() as connection, connection.transaction():
-            by_account: dict[int, list[UUID]] = defaultdict(list)
+            by_account: dict[int, list[HeldRecipient]] = defaultdict(list)
             for held in await store.held.list_held(connection, wanted, ROWS_AT_ONCE):
-                by_account[held.account_id].append(held.id)
+                by_account[held.account_id].append(held)
             rows = 0
             for account_id, recipients in by_account.items():
                 rows += await _drop(connection, account_id, recipients, reason)
@@ -93,9 +97,15 @@ async def drop(database: store.db.Database, wanted: Wanted, *, reason: str = DRO
         progress(dropped)
 
 
-async def _drop(connection: store.db.HotConnection, account_id: int, recipients: list[UUID], reason: str) -> int:
-    withdrawn = await store.queue.withdraw(connection, account_id, recipients)
+async def _drop(connection: store.db.HotConnection, account_id: int, recipients: list[HeldRecipient], reason: str) -> int:
+    withdrawn = await store.queue.withdraw(connection, account_id, [held.id for held in recipients])
     told = await store.messages.cancel_recipients(connection, account_id, withdrawn)
     facts = {"reason": reason}
     await record(connection, [Event(EventType.CANCELLED, t.account_id, t.recipient_id, t.events, facts) for t in told])
+    told_by_mail = {held.id for held in recipients if _is_told_by_mail(held.reason or "")}
+    await store.owed_reports.owe_failures(connection, account_id, [one for one in withdrawn if one in told_by_mail])
     return len(withdrawn)
+
+
+def _is_told_by_mail(reason: str) -> bool:
+    return reason != RESTORED and not is_of_incident(reason)

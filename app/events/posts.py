@@ -1,7 +1,7 @@
 """What one post to a webhook receiver carries: Standard Webhooks bodies, ids and signatures. Pure.
 
 One event per post:  {"type": "message.delivered", "timestamp": "…Z", "data": {event}}
-Several (batch_size > 1, of one event too):  {"type": "batch", "timestamp": "…Z", "data": [{event}, …]}
+Several (batch_size > 1, of one event too):  {"type": "batch", "timestamp": "…Z", "data": [{event}, …]}, of MOST_BATCH_OCTETS at most
 
 The event has the same members in both, and in the feed of the API (`event_object`). `timestamp` is when the (last) event
 occurred. A body and its `webhook-id` are the same on every attempt: they are made from the events alone. A batch's id covers
@@ -25,8 +25,8 @@ import orjson
 from app.store.events import Cursor, FeedRow
 
 SECRET_PURPOSE = "webhook-secret"  # noqa: S105  (the keyring's purpose, not a secret)
-MOST_BATCH_BYTES = 256 * 1024
-_EVENT_BYTES = 400  # an event without its texts, about
+MOST_BATCH_OCTETS = 256 * 1024
+_EVENT_OCTETS = 400  # an event without its texts, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,11 @@ def event_object(row: FeedRow) -> dict[str, Any]:
     }
 
 
+def octets_of(row: FeedRow) -> int:
+    """How large an event is, about."""
+    return _EVENT_OCTETS + sum(_octets(text) for text in (row.facts, row.tags, row.metadata) if text)
+
+
 def is_of_message(row: FeedRow) -> bool:
     """Whether an event is about mail that was sent; others are about an endpoint, mail that came in, or a credential's incident."""
     return row.type.startswith("message.")
@@ -130,14 +135,18 @@ def _cut(rows: Iterable[FeedRow], batch_size: int) -> Iterator[tuple[FeedRow, ..
     part: list[FeedRow] = []
     size = 0
     for row in rows:
-        row_size = _EVENT_BYTES + len(row.facts) + len(row.tags or "") + len(row.metadata or "")
-        if part and (len(part) == batch_size or size + row_size > MOST_BATCH_BYTES):
+        row_size = octets_of(row)
+        if part and (len(part) == batch_size or size + row_size > MOST_BATCH_OCTETS):
             yield tuple(part)
             part, size = [], 0
         part.append(row)
         size += row_size
     if part:
         yield tuple(part)
+
+
+def _octets(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _batch_id(rows: Sequence[FeedRow]) -> str:

@@ -130,9 +130,9 @@ class WebhookPoster:
         try:
             async with self._database.hot() as connection:
                 if time.monotonic() >= self._next_claim:
-                    await store.webhook_rounds.release_surplus(connection, self._worker_id, [*self._running, *self._replaying])
-                    await store.webhook_rounds.claim_endpoints(connection, self._worker_id)
-                    self._owner = await store.webhook_rounds.owns_any(connection, self._worker_id)
+                    await store.webhook_owners.release_surplus(connection, self._worker_id, [*self._running, *self._replaying])
+                    await store.webhook_owners.claim_endpoints(connection, self._worker_id)
+                    self._owner = await store.webhook_owners.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
                     if self._owner:
                         await self._start_replays(connection)
@@ -182,7 +182,7 @@ class WebhookPoster:
         await self._attempts.flush(self._database, at_once=True)
         try:
             async with self._database.hot() as connection:
-                await store.webhook_rounds.release_endpoints(connection, self._worker_id)
+                await store.webhook_owners.release_endpoints(connection, self._worker_id)
         except store.db.CONNECTION_ERRORS as error:
             log.loop_failed("webhooks", error)
 
@@ -229,14 +229,14 @@ class WebhookPoster:
         if (down and posts) or endpoint.retries_waiting >= self._patience.most_waiting:
             return posts, None, False
         limit = max(WINDOW_EVENTS, min(endpoint.batch_size * BATCHES_IN_FLIGHT, MOST_WINDOW_EVENTS))
-        rows = await store.events.read_feed(connection, endpoint.account_id, endpoint.cursor, limit)
+        rows, more = await store.events.read_feed(connection, endpoint.account_id, endpoint.cursor, limit)
         if not rows:
             return posts, None, False
         fresh = make_posts(keep_wanted(rows, Wanted(endpoint.event_types, endpoint.streams, endpoint.tags)), endpoint.batch_size)
         window_end = Cursor(rows[-1].xid, rows[-1].id)
         if down and fresh:
             return fresh[:1], fresh[0].end, True
-        return posts + fresh, window_end, len(rows) == limit
+        return posts + fresh, window_end, more
 
     async def _post_all(self, current: Round) -> None:
         """Hand the posts out to as many runners as the receiver is good for, and wait for all but stragglers."""

@@ -5,6 +5,9 @@ before; the last one of a hit counts. With it, in one transaction, go the recipi
 is killed leaves all as it was and another looks. Who looks again, after rules have changed, says only what changed.
 
 Judged are the hits that are due; those beside them are company. So a verdict by company that is gone later (a crowd) stays.
+
+A recipient whose hits cannot be judged, by a fault of ours, is found by judging each by itself: it is put off, and given up after so many
+tries (store.tries); the others are judged.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ from app import log, store
 from app.events.record import Event, EventType, record
 from app.feedback.hindsight import CROWD_SECONDS, HEAD_FIRST, Correction, Head, Seen, Word, asker_of, correct, judge_again
 from app.jobs import Wakes
-from app.store.db import Database, HotConnection
+from app.store.db import CONNECTION_ERRORS, Database, HotConnection
 from app.store.events import BEGINNING
 from app.store.ids import floor_of, public_id, time_of
 from app.store.second_looks import Key, Look, Marks, Taken, Told
+from app.store.tries import MOST_TRIES
 
 AT_ONCE = 200  # so few that the transaction, for which every feed waits, is short
 _SLICE = 20_000
@@ -64,9 +68,7 @@ async def look_again(database: Database, wakes: Wakes) -> int:
         taken = await store.second_looks.take_looks(connection, AT_ONCE)
         if not taken:
             return 0
-        corrected = await _judge(connection, taken)
-        await _write(connection, corrected)
-        await store.second_looks.end_looks(connection, taken)
+        corrected = await _look_at(connection, taken)
     if corrected:
         log.reclassed(len(taken), sum(len(found) for found, _, _ in corrected.values()))
         wakes.tell_events({account_id for account_id, _ in corrected})
@@ -88,6 +90,40 @@ async def look_at_span(database: Database, account_id: int, begin: datetime, end
 
 
 Corrected = tuple[list[Correction], "_History", str]
+
+
+async def _look_at(connection: HotConnection, taken: Sequence[Taken]) -> dict[Key, Corrected]:
+    """Judge, write, and end the looks; the corrections that were made. Where that fails, each recipient by itself."""
+    try:
+        async with connection.transaction():  # a savepoint: what is taken stays taken
+            corrected = await _judge(connection, taken)
+            await _write(connection, corrected)
+            await store.second_looks.end_looks(connection, taken)
+            return corrected
+    except CONNECTION_ERRORS:  # no fault of a row's
+        raise
+    except Exception as error:
+        apart = _by_recipient(taken)
+        if len(apart) == 1:
+            await _put_off(connection, taken, error)
+            return {}
+    made: dict[Key, Corrected] = {}
+    for looks in apart:
+        made |= await _look_at(connection, looks)
+    return made
+
+
+def _by_recipient(taken: Sequence[Taken]) -> list[list[Taken]]:
+    """In the order in which recipients are locked."""
+    looks: dict[Key, list[Taken]] = defaultdict(list)
+    for one in taken:
+        looks[one.account_id, one.recipient_id].append(one)
+    return [looks[key] for key in sorted(looks)]
+
+
+async def _put_off(connection: HotConnection, looks: Sequence[Taken], error: Exception) -> None:
+    tries = await store.second_looks.put_off_looks(connection, looks)
+    log.put_off("second_look", public_id("rcp", looks[0].recipient_id), tries, error, given_up=tries >= MOST_TRIES)
 
 
 async def _judge(connection: HotConnection, taken: Sequence[Taken]) -> dict[Key, Corrected]:

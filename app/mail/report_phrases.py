@@ -23,6 +23,7 @@ class Meaning(StrEnum):
     TOO_LARGE = "too_large"
     EXPIRED = "expired"
     UNMADE = "unmade"  # it could not be built
+    WITHDRAWN = "withdrawn"  # it was held, and dropped by the operator
     KNOWN_DEAD = "known_dead"  # suppressed, because a receiver said so before
     UNWANTED = "unwanted"  # suppressed by its reader's own word
     LISTED = "listed"  # suppressed by the account
@@ -72,6 +73,7 @@ ENGLISH: Final = Phrases(
         _M.TOO_LARGE: "The mail is too large for the receiving server. Send fewer or smaller files.",
         _M.EXPIRED: "It was tried again and again, and is given up now: the receiving server could not be reached, or put it off.",
         _M.UNMADE: "The mail could not be prepared for sending. Nothing left for this address; your administrator can help.",
+        _M.WITHDRAWN: "It was stopped by those who run your mail server, and is not tried any more. Your administrator knows why.",
         _M.KNOWN_DEAD: "Nothing was sent: an earlier mail to this address was refused because the address does not exist.",
         _M.UNWANTED: "Nothing was sent: the person has asked for no more mail of this kind.",
         _M.LISTED: "Nothing was sent: the address is on your organisation’s list of those that get no mail.",
@@ -102,6 +104,7 @@ ITALIAN: Final = Phrases(
         _M.TOO_LARGE: "Il messaggio è troppo grande per il server del destinatario. Invia meno file, o file più piccoli.",
         _M.EXPIRED: "Abbiamo provato più volte e ora rinunciamo: il server del destinatario non era raggiungibile, o rimandava.",
         _M.UNMADE: "Non è stato possibile preparare il messaggio. Nulla è partito; il tuo amministratore può aiutarti.",
+        _M.WITHDRAWN: "Chi gestisce il tuo server di posta lo ha fermato, e non proviamo più. Il tuo amministratore sa perché.",
         _M.KNOWN_DEAD: "Nulla è stato inviato: un messaggio precedente fu rifiutato perché questo indirizzo non esiste.",
         _M.UNWANTED: "Nulla è stato inviato: la persona ha chiesto di non ricevere più messaggi di questo tipo.",
         _M.LISTED: "Nulla è stato inviato: l’indirizzo è nell’elenco della tua organizzazione di chi non riceve posta.",
@@ -132,6 +135,7 @@ GERMAN: Final = Phrases(
         _M.TOO_LARGE: "Die E-Mail ist zu groß für den Server des Empfängers. Senden Sie weniger oder kleinere Dateien.",
         _M.EXPIRED: "Es wurde immer wieder versucht und jetzt aufgegeben: Der Server des Empfängers war nicht erreichbar oder vertröstete.",
         _M.UNMADE: "Die E-Mail konnte nicht fertiggestellt werden. An diese Adresse ging nichts ab; Ihr Administrator kann helfen.",
+        _M.WITHDRAWN: "Sie wurde vom Betreiber Ihres Mailservers angehalten und wird nicht mehr versucht. Ihr Administrator weiß, warum.",
         _M.KNOWN_DEAD: "Es wurde nichts gesendet: Eine frühere E-Mail wurde abgelehnt, weil es diese Adresse nicht gibt.",
         _M.UNWANTED: "Es wurde nichts gesendet: Die Person möchte keine E-Mails dieser Art mehr.",
         _M.LISTED: "Es wurde nichts gesendet: Die Adresse steht auf der Liste Ihrer Organisation, wer keine E-Mails bekommt.",
@@ -162,6 +166,7 @@ FRENCH: Final = Phrases(
         _M.TOO_LARGE: "Le message est trop grand pour le serveur du destinataire. Envoyez moins de fichiers, ou de plus petits.",
         _M.EXPIRED: "Nous avons essayé plusieurs fois et renonçons : le serveur du destinataire était injoignable, ou différait.",
         _M.UNMADE: "Le message n’a pas pu être préparé. Rien n’est parti pour cette adresse ; votre administrateur peut vous aider.",
+        _M.WITHDRAWN: "Il a été arrêté par les gestionnaires de votre serveur, et n’est plus tenté. Votre administrateur sait pourquoi.",
         _M.KNOWN_DEAD: "Rien n’a été envoyé : un message précédent a été refusé parce que cette adresse n’existe pas.",
         _M.UNWANTED: "Rien n’a été envoyé : la personne ne veut plus de messages de ce genre.",
         _M.LISTED: "Rien n’a été envoyé : l’adresse est sur la liste de votre organisation de ceux qui ne reçoivent pas de courrier.",
@@ -192,6 +197,7 @@ SPANISH: Final = Phrases(
         _M.TOO_LARGE: "El mensaje es demasiado grande para el servidor del destinatario. Envíe menos archivos, o más pequeños.",
         _M.EXPIRED: "Se intentó muchas veces y ahora se abandona: no se pudo llegar al servidor del destinatario, o lo aplazaba cada vez.",
         _M.UNMADE: "El mensaje no se pudo preparar. No salió nada para esta dirección; su administrador puede ayudarle.",
+        _M.WITHDRAWN: "Lo han detenido quienes gestionan su servidor de correo, y ya no se intenta. Su administrador sabe por qué.",
         _M.KNOWN_DEAD: "No se ha enviado nada: un mensaje anterior fue rechazado porque esta dirección no existe.",
         _M.UNWANTED: "No se ha enviado nada: la persona no quiere más mensajes de este tipo.",
         _M.LISTED: "No se ha enviado nada: la dirección está en la lista de su organización de quienes no reciben correo.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid, text
@@ -105,30 +105,48 @@ class FeedRow:
 # taken well before the cursor's time.
 CLOCK_SLACK = timedelta(days=1)
 
-# The inner query is one range of the primary key; only what it found is joined. A message's low 16 bits are zero (store.ids).
+# The innermost query is one range of the primary key; only what it found is joined. A message's low 16 bits are zero (store.ids). What is
+# summed up are the octets of facts (an account's own words beside them have 4 KB at most); those that would be too many are not sent.
 _FEED = """
-SELECT e.xid::text, e.id, e.about, e.type, e.number, e.facts::text, r.address, m.stream, m.tags::text, m.metadata::text
+SELECT s.xid::text, s.id, s.about, s.type, s.number, s.facts::text, s.address, s.stream, s.tags::text, s.metadata::text, s.has_next
 FROM (
-    SELECT * FROM events
-    WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < feed_horizon()
-    ORDER BY xid, id LIMIT $5
-) e
-LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(e.about::text placing '0000' from 33)::uuid
-LEFT JOIN recipients r ON r.account_id = $1 AND r.id = e.about
-ORDER BY e.xid, e.id
+    SELECT e.*, r.address, m.stream, m.tags, m.metadata, row_number() OVER w AS place, lead(true, 1, false) OVER w AS has_next,
+           sum(octet_length(e.facts::text)) OVER w AS octets
+    FROM (
+        SELECT * FROM events
+        WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < feed_horizon()
+        ORDER BY xid, id LIMIT $5
+    ) e
+    LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(e.about::text placing '0000' from 33)::uuid
+    LEFT JOIN recipients r ON r.account_id = $1 AND r.id = e.about
+    WINDOW w AS (ORDER BY e.xid, e.id ROWS UNBOUNDED PRECEDING)
+) s
+WHERE s.octets <= $6 OR s.place = 1 ORDER BY s.xid, s.id
 """
 
 BEGINNING = Cursor("0", UUID(int=0))
+# Of what is read at once: the event of a mail that came in may have 80 KB, and readers ask for thousands.
+MOST_OCTETS = 4 * 1024 * 1024
 
 
-async def read_feed(connection: HotConnection, account_id: int, after: Cursor | None, limit: int) -> list[FeedRow]:
-    """The next events of an account after a cursor, in the order of the cursor.
+class FeedSlice(NamedTuple):
+    """Events in the order of the cursor. `has_more`: the slice is full, by number or by octets."""
+
+    rows: list[FeedRow]
+    has_more: bool
+
+
+async def read_feed(
+    connection: HotConnection, account_id: int, after: Cursor | None, limit: int, most_octets: int = MOST_OCTETS
+) -> FeedSlice:
+    """The next events of an account after a cursor; one at least, if there is any, however large it is.
 
     Of every type: a reader that wants some types filters what it gets and moves its cursor over the rest.
     """
     start = after or BEGINNING
     floor = floor_of(time_of(start.id) - CLOCK_SLACK) if start.id.int else start.id
-    return [FeedRow(*row) for row in await connection.fetch(_FEED, account_id, start.xid, start.id, floor, limit)]
+    found = await connection.fetch(_FEED, account_id, start.xid, start.id, floor, limit, most_octets)
+    return FeedSlice([FeedRow(*row[:10]) for row in found], len(found) == limit or bool(found and found[-1][10]))
 
 
 async def read_end(connection: HotConnection) -> Cursor:

@@ -171,6 +171,12 @@ async def take_waiting(connection: HotConnection, seconds: float) -> Waiting | N
     return Waiting(account_id, message_id, purge_on, takes, sender, recipient, client_ip, helo, size_bytes, raw)
 
 
+async def read_oldest_waiting(connection: HotConnection) -> tuple[int, UUID | None]:
+    """How many mails wait to be read, and the oldest of them: its id's time is when it came in."""
+    row = await connection.fetchrow("SELECT count(*), min(message_id::text)::uuid FROM inbound_waiting")
+    return row[0], row[1]
+
+
 async def end_waiting(connection: HotConnection, waiting: Waiting) -> bool:
     """It is read, by the caller's transaction; False when another has taken it since."""
     done = await connection.fetchval(

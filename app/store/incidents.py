@@ -58,6 +58,11 @@ def mark_of(incident_id: UUID) -> str:
     return public_id("inc", incident_id)
 
 
+def is_of_incident(reason: str) -> bool:
+    """Whether it is the reason of something that is held for an incident."""
+    return reason.startswith("inc_")
+
+
 _OPEN = f"""
 INSERT INTO incidents (account_id, id, credential, reason, network) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (credential) WHERE decided_at IS NULL DO UPDATE SET reason = incidents.reason RETURNING {_SHOWN}, xmax = 0

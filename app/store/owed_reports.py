@@ -4,21 +4,23 @@ A row is written by the statement that decides the fate (settlement, submissions
 gets one. It is deleted when the report is accepted as mail. What one report tells is fixed when it is first taken (`report_id`): whoever
 takes it again after a kill writes the same one, and its id as idempotency key lets it enter once.
 
-A taken row is left alone for a time, by its `due_at`; so are those of a sender who has got enough for now.
+A taken row is left alone for a time, by its `due_at`, and for longer each time that it is taken; one that was taken too often is given up
+(store.tries). So that kills count too, it is the taking that is counted. Left alone are those of a sender who has got enough for now too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Index, Integer, PrimaryKeyConstraint, Table, Text, Uuid
+from sqlalchemy import Column, DateTime, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid
 
 from app.store.db import HotConnection, metadata
 from app.store.ids import last_of_message, message_of
+from app.store.tries import GIVEN_UP, growing
 
 owed_reports = Table(
     "owed_reports",
@@ -29,6 +31,7 @@ owed_reports = Table(
     # Since when it is owed; how long such a thing may wait is known to who tells it.
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("report_id", Uuid),  # UUIDv7: when it was first taken
+    Column("tries", SmallInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("account_id", "recipient_id", "kind"),
     Index("ix_owed_reports_due", "kind", "due_at"),
 )
@@ -61,6 +64,16 @@ def owing(source: str) -> str:
     )
 
 
+_OWE_FAILURES = owing(
+    "(SELECT account_id, id, 'failed' AS state, events, dsn FROM recipients WHERE account_id = $1 AND id = ANY($2::uuid[]))"
+)
+
+
+async def owe_failures(connection: HotConnection, account_id: int, recipient_ids: Sequence[UUID]) -> None:
+    """These end as failures in their senders' eyes, by somebody's word; within the caller's transaction."""
+    await connection.execute(_OWE_FAILURES, account_id, recipient_ids)
+
+
 @dataclass(frozen=True, slots=True)
 class TakenReport:
     """One report to write: of recipients of one message, of one kind."""
@@ -69,6 +82,7 @@ class TakenReport:
     account_id: int
     kind: OwedKind
     recipient_ids: tuple[UUID, ...]
+    tries: int  # this one too
 
     @property
     def message_id(self) -> UUID:
@@ -77,7 +91,7 @@ class TakenReport:
 
 # The group of a report is everything of its message that is owed by now, but for delays, which are told when each has waited. Rows that
 # somebody is just taking are passed over.
-_TAKE = """
+_TAKE = f"""
 WITH first AS MATERIALIZED (
     SELECT o.* FROM unnest($1::text[], $2::float8[]) AS k(kind, wait) CROSS JOIN LATERAL (
         SELECT account_id, recipient_id, kind, report_id, now() - make_interval(secs => k.wait) AS late FROM owed_reports
@@ -92,31 +106,41 @@ WITH first AS MATERIALIZED (
         AND o.due_at <= CASE f.kind WHEN 'delay' THEN f.late ELSE now() END
     ORDER BY o.recipient_id LIMIT $3 FOR UPDATE OF o SKIP LOCKED
 )
-UPDATE owed_reports o SET report_id = coalesce(o.report_id, $4), due_at = p.late + make_interval(secs => $5)
+UPDATE owed_reports o SET report_id = coalesce(o.report_id, $4), due_at = p.late + {growing("$5", "o.tries")}, tries = o.tries + 1
 FROM picked p WHERE o.account_id = p.account_id AND o.recipient_id = p.recipient_id AND o.kind = p.kind
-RETURNING o.report_id, o.account_id, o.kind, o.recipient_id
-"""
+RETURNING o.report_id, o.account_id, o.kind, o.recipient_id, o.tries
+"""  # noqa: S608  (expressions of our own)
 
 
 async def take_report(
     connection: HotConnection, waits: Mapping[OwedKind, float], report_id: UUID, *, most: int, seconds: float
 ) -> TakenReport | None:
-    """What is to be told next, for so many seconds; a new one gets `report_id`. `waits`: how long each kind waits first."""
+    """What is to be told next, for so many seconds at first; a new one gets `report_id`. `waits`: how long each kind waits first."""
     rows = await connection.fetch(_TAKE, [kind.value for kind in waits], list(waits.values()), most, report_id, seconds)
     if not rows:
         return None
-    return TakenReport(rows[0][0], rows[0][1], OwedKind(rows[0][2]), tuple(sorted(row[3] for row in rows)))
+    return TakenReport(rows[0][0], rows[0][1], OwedKind(rows[0][2]), tuple(sorted(row[3] for row in rows)), max(row[4] for row in rows))
 
 
 async def give_back(connection: HotConnection, report: TakenReport, seconds: float) -> None:
     """Not told now; then it is gathered anew, as if it were owed since so many seconds from now."""
     await connection.execute(
-        "UPDATE owed_reports SET report_id = NULL, due_at = now() + make_interval(secs => $4)"
+        "UPDATE owed_reports SET report_id = NULL, tries = 0, due_at = now() + make_interval(secs => $4)"
         " WHERE account_id = $1 AND kind = $2 AND recipient_id = ANY($3::uuid[])",
         report.account_id,
         report.kind.value,
         report.recipient_ids,
         seconds,
+    )
+
+
+async def give_up(connection: HotConnection, report: TakenReport) -> None:
+    """It could not be told so often that it is not tried again."""
+    await connection.execute(
+        f"UPDATE owed_reports SET due_at = {GIVEN_UP} WHERE account_id = $1 AND kind = $2 AND recipient_id = ANY($3::uuid[])",  # noqa: S608
+        report.account_id,
+        report.kind.value,
+        report.recipient_ids,
     )
 
 
@@ -133,6 +157,31 @@ async def delete_report(connection: HotConnection, report: TakenReport) -> None:
 async def forget_due(connection: HotConnection) -> None:
     """Of a restored database: what was owed when it was saved has been told since; what is delayed only by chance."""
     await connection.execute("DELETE FROM owed_reports WHERE kind <> 'delay' OR report_id IS NOT NULL")
+
+
+@dataclass(frozen=True, slots=True)
+class OwedOfKind:
+    """What is owed of a kind. `due_seconds`: for how long the oldest could have been taken, its own wait not counted."""
+
+    kind: OwedKind
+    waiting: int
+    failed: int  # of those: tried in vain
+    given_up: int
+    oldest_seconds: float
+
+
+_OWED = f"""
+SELECT kind, count(*) FILTER (WHERE due_at < {GIVEN_UP}),
+       count(*) FILTER (WHERE due_at < {GIVEN_UP} AND tries > 1),
+       count(*) FILTER (WHERE due_at = {GIVEN_UP}),
+       coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float8
+FROM owed_reports GROUP BY kind
+"""  # noqa: S608  (a constant)
+
+
+async def read_owed(connection: HotConnection) -> list[OwedOfKind]:
+    """Reads the whole table: for scrapes."""
+    return [OwedOfKind(OwedKind(row[0]), *row[1:]) for row in await connection.fetch(_OWED)]
 
 
 @dataclass(frozen=True, slots=True)

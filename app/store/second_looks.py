@@ -1,8 +1,9 @@
 """Opens and clicks that are to be looked at a second time, when it is known what came with them.
 
-A row is written with its hit and goes in two steps: it is *seen* in the transaction that corrects what was said, and stays for a little
-as company of those beside it (a crowd is counted here), then it is deleted. It holds when, whose and which event, and of who asked one
-number (feedback.hindsight.asker_of); no address of anybody. A HEAD has a row too, though no event: its number is 0.
+A row is written with its hit and goes in two steps: it is *seen* in the transaction that corrects what was said, and stays for a little as
+company of those beside it (a crowd is counted here), then it is deleted. One that cannot be judged is put off (store.tries). It holds when,
+whose and which event, and of who asked one number (feedback.hindsight.asker_of); no address of anybody. A HEAD has a row too, though no
+event: its number is 0.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid
@@ -19,6 +20,7 @@ from app.store.db import HotConnection, metadata
 from app.store.erasure import ERASED
 from app.store.events import CLOCK_SLACK
 from app.store.ids import floor_of, time_of
+from app.store.tries import GIVEN_UP, MOST_TRIES, growing
 
 second_looks = Table(
     "second_looks",
@@ -31,6 +33,7 @@ second_looks = Table(
     Column("asker", BigInteger, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),  # to be looked at; once seen: to be deleted
     Column("seen", Boolean, nullable=False, server_default="false"),
+    Column("tries", SmallInteger, nullable=False, server_default="0"),  # that failed
     PrimaryKeyConstraint("account_id", "recipient_id", "number", "at"),
     Index("ix_second_looks_due", "due_at"),
     Index("ix_second_looks_asker", "account_id", "asker", "at"),
@@ -62,7 +65,7 @@ SELECT i.*, clock_timestamp() + make_interval(secs => CASE WHEN i.company THEN $
 FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::bool[])
      AS i(account_id, recipient_id, number, at, kind, asker, company)
 ON CONFLICT (account_id, recipient_id, number, at) DO UPDATE
-SET seen = second_looks.seen AND excluded.seen, due_at = CASE
+SET seen = second_looks.seen AND excluded.seen, tries = 0, due_at = CASE
     WHEN NOT excluded.seen THEN excluded.due_at
     WHEN second_looks.seen THEN greatest(second_looks.due_at, excluded.due_at)
     ELSE second_looks.due_at END
@@ -101,12 +104,47 @@ async def end_looks(connection: HotConnection, rows: Sequence[Taken]) -> None:
         "UPDATE second_looks l SET seen = true, due_at = now() + make_interval(secs => $5)"
         " FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::timestamptz[]) AS i(account_id, recipient_id, number, at)"
         " WHERE l.account_id = i.account_id AND l.recipient_id = i.recipient_id AND l.number = i.number AND l.at = i.at",
-        [r.account_id for r in rows],
-        [r.recipient_id for r in rows],
-        [r.number for r in rows],
-        [r.at for r in rows],
+        *_columns(rows),
         _COMPANY_SECONDS,
     )
+
+
+def _columns(rows: Sequence[Taken]) -> list[list[Any]]:
+    return [[r.account_id for r in rows], [r.recipient_id for r in rows], [r.number for r in rows], [r.at for r in rows]]
+
+
+_PUT_OFF = f"""
+UPDATE second_looks l SET tries = l.tries + 1,
+    due_at = CASE WHEN l.tries + 1 >= {MOST_TRIES} THEN {GIVEN_UP} ELSE now() + {growing("60", "l.tries")} END
+FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::timestamptz[]) AS i(account_id, recipient_id, number, at)
+WHERE l.account_id = i.account_id AND l.recipient_id = i.recipient_id AND l.number = i.number AND l.at = i.at
+RETURNING l.tries
+"""  # noqa: S608  (expressions of our own)
+
+
+async def put_off_looks(connection: HotConnection, rows: Sequence[Taken]) -> int:
+    """These could not be judged: not now, or not again. How often that was tried."""
+    tries: int = max(row[0] for row in await connection.fetch(_PUT_OFF, *_columns(rows)))
+    return tries
+
+
+@dataclass(frozen=True, slots=True)
+class LooksDue:
+    rows: int
+    oldest_seconds: float
+    given_up: int
+
+
+_DUE = f"""
+SELECT count(*), coalesce(extract(epoch FROM now() - min(due_at)), 0)::float8,
+       (SELECT count(*) FROM second_looks WHERE due_at = {GIVEN_UP})
+FROM second_looks WHERE due_at <= now() AND NOT seen
+"""  # noqa: S608  (a constant)
+
+
+async def read_due(connection: HotConnection) -> LooksDue:
+    """What waits for workers (ix_second_looks_due)."""
+    return LooksDue(*await connection.fetchrow(_DUE))
 
 
 async def drop_seen(connection: HotConnection) -> None:

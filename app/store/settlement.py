@@ -1,9 +1,9 @@
 """The statement that settles a batch of outcomes: queue, attempts, recipients, events and owed reports at once, fenced by the owner.
 
 A row is settled by the worker that owns it, or not at all: an outcome told by a worker whose claim was taken over is kept as
-a stale attempt and changes no state. Final outcomes leave the queue; the others go back with the time of their next attempt
-(held: 'infinity'). One round trip, and its own transaction unless the caller has one open; what the events say is the word of
-events.record. A bounce that is reported after delivery is the one thing that changes a final state.
+a stale attempt and changes no state; of who was erased meanwhile it keeps no words. Final outcomes leave the queue; the others go back
+with the time of their next attempt (held: 'infinity'). One round trip, and its own transaction unless the caller has one open; what the
+events say is the word of events.record. A bounce that is reported after delivery is the one thing that changes a final state.
 """
 
 from __future__ import annotations
@@ -86,12 +86,20 @@ WITH input AS MATERIALIZED (
 ), tried AS (
     INSERT INTO attempts (account_id, recipient_id, id, worker, outcome, phase, code, enhanced, reply, mx, ip, source, tls,
                           connect_ms, total_ms, stale)
-    SELECT i.account_id, i.recipient_id, i.attempt_id, i.owner, i.state, a.phase, a.code, a.enhanced, a.reply, a.mx, a.ip, a.source,
-           a.tls, a.connect_ms, a.total_ms, NOT EXISTS (SELECT FROM owned o WHERE o.recipient_id = i.recipient_id)
+    SELECT i.account_id, i.recipient_id, i.attempt_id, i.owner, i.state, a.phase, a.code, a.enhanced,
+           CASE WHEN e.erased THEN NULL ELSE a.reply END, CASE WHEN e.erased THEN NULL ELSE a.mx END,
+           CASE WHEN e.erased THEN NULL ELSE a.ip END, a.source, a.tls, a.connect_ms, a.total_ms, o.recipient_id IS NULL
     FROM unnest($10::uuid[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
                 $18::text[], $19::int[], $20::int[])
          AS a(id, phase, code, enhanced, reply, mx, ip, source, tls, connect_ms, total_ms)
     JOIN input i ON i.attempt_id = a.id
+    LEFT JOIN owned o ON o.recipient_id = i.recipient_id
+    CROSS JOIN LATERAL (  -- who is in the queue is not erased: only for late outcomes is it asked
+        SELECT CASE WHEN o.recipient_id IS NULL THEN (
+            SELECT r.address = '{ERASED}' FROM recipients r
+            WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
+        ) END AS erased
+    ) e
     ON CONFLICT DO NOTHING  -- the commit whose answer was lost
 ), told AS (
     UPDATE recipients r

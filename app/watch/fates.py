@@ -21,7 +21,7 @@ from app.store.states import RecipientState
 _S = RecipientState
 # What a recipient must be (still) for a report of the kind to be true.
 TRUE_OF: Final = {
-    OwedKind.FAILURE: frozenset((_S.BOUNCED, _S.EXPIRED, _S.FAILED, _S.SUPPRESSED, _S.BOUNCED_LATE)),
+    OwedKind.FAILURE: frozenset((_S.BOUNCED, _S.EXPIRED, _S.FAILED, _S.SUPPRESSED, _S.CANCELLED, _S.BOUNCED_LATE)),
     OwedKind.DELAY: frozenset((_S.DEFERRED,)),
     OwedKind.SUCCESS: frozenset((_S.DELIVERED,)),
 }
@@ -65,6 +65,8 @@ def fate_of(row: FateRow, kind: OwedKind, mail: ReportedMail) -> Fate | None:
             known = {reason.value: told for reason, told in _SUPPRESSED.items()}
             meaning, status, words = known.get(row.reason or "", _LISTED)
             return Fate(row.address, "failed", status, meaning, words, original=original)
+        case _S.CANCELLED:  # owed only where the operator dropped it
+            return Fate(row.address, "failed", "5.3.0", Meaning.WITHDRAWN, "withdrawn by the operator", original=original)
         case _:
             return Fate(row.address, "failed", "5.3.0", Meaning.UNMADE, row.reason or "", original=original)
     diagnostic, is_reply = _diagnostic(row)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: what PostgreSQL knows (queue, workers, webhooks) beside what this process counted (accepts).
+"""Figures for Prometheus: what PostgreSQL knows (queue, workers, webhooks, what waits for loops) beside what this process counted.
 
 A worker's counts stand in its heartbeat row, so one scrape of the API shows every worker on every machine; a worker that leaves
 takes its counts along, which is what Prometheus expects of a label that ends. The database is asked at most once in a few seconds.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -17,6 +18,8 @@ from prometheus_client.registry import REGISTRY, Collector
 
 from app import store
 from app.store.ids import milliseconds_of
+from app.store.owed_reports import OwedKind, OwedOfKind
+from app.store.second_looks import LooksDue
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _FRESH_SECONDS = 5.0
@@ -47,7 +50,13 @@ class Figures:
                     depths = await store.queue.read_depths(connection)
                     workers = await store.workers.read_figures(connection)
                     webhooks = await store.webhook_rounds.read_total_lag(connection)
-                self._families = [_up(1), *_queue_families(depths), *_worker_families(workers), *_webhook_families(webhooks)]
+                    owed = await store.owed_reports.read_owed(connection)
+                    inbound = await store.inbound.read_oldest_waiting(connection)
+                    looks = await store.second_looks.read_due(connection)
+                self._families = [
+                    _up(1), *_queue_families(depths), *_worker_families(workers), *_webhook_families(webhooks),
+                    *_report_families(owed), *_inbound_families(*inbound), *_look_families(looks),
+                ]  # fmt: skip
                 self._read_at = time.monotonic()
             except store.db.CONNECTION_ERRORS:
                 self._families = [_up(0)]
@@ -103,9 +112,41 @@ def _worker_families(workers: list[tuple[int, str]]) -> list[Metric]:
 
 
 def _webhook_families(lag: store.webhook_rounds.TotalLag) -> list[Metric]:
-    oldest = time.time() - milliseconds_of(lag.oldest_event_id) / 1000 if lag.oldest_event_id is not None else 0.0
+    oldest = _age_of(lag.oldest_event_id)
     return [
         GaugeMetricFamily("staffetta_webhook_endpoints", "Enabled webhook endpoints.", value=lag.endpoints),
         GaugeMetricFamily("staffetta_webhook_waiting_posts", "Posts that failed and will be tried again.", value=lag.waiting_posts),
         GaugeMetricFamily("staffetta_webhook_lag_seconds", "Age of the oldest event that an enabled endpoint was not told.", value=oldest),
     ]
+
+
+def _report_families(owed: list[OwedOfKind]) -> list[Metric]:
+    rows = GaugeMetricFamily("staffetta_owed_reports", "Recipients of whom a sender is still to be told by mail.", labels=["kind", "state"])
+    age = GaugeMetricFamily("staffetta_owed_report_oldest_seconds", "For how long the oldest could have been told.", labels=["kind"])
+    found = {of_kind.kind: of_kind for of_kind in owed}
+    for kind in OwedKind:
+        of_kind = found.get(kind, OwedOfKind(kind, 0, 0, 0, 0.0))
+        rows.add_metric([kind, "waiting"], of_kind.waiting - of_kind.failed)
+        rows.add_metric([kind, "failed"], of_kind.failed)
+        rows.add_metric([kind, "given_up"], of_kind.given_up)
+        age.add_metric([kind], of_kind.oldest_seconds)
+    return [rows, age]
+
+
+def _inbound_families(waiting: int, oldest_id: UUID | None) -> list[Metric]:
+    return [
+        GaugeMetricFamily("staffetta_inbound_waiting", "Mails that came in and are not read yet.", value=waiting),
+        GaugeMetricFamily("staffetta_inbound_oldest_seconds", "Age of the oldest of them.", value=_age_of(oldest_id)),
+    ]
+
+
+def _look_families(due: LooksDue) -> list[Metric]:
+    rows = GaugeMetricFamily("staffetta_second_looks", "Opens and clicks that are to be judged again.", labels=["state"])
+    rows.add_metric(["due"], due.rows)
+    rows.add_metric(["given_up"], due.given_up)
+    age = GaugeMetricFamily("staffetta_second_look_oldest_seconds", "For how long the oldest of them is due.", value=due.oldest_seconds)
+    return [rows, age]
+
+
+def _age_of(some_id: UUID | None) -> float:
+    return time.time() - milliseconds_of(some_id) / 1000 if some_id is not None else 0.0

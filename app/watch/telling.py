@@ -6,6 +6,8 @@
     delete   what was owed
 
 Each may be killed: what was taken is taken again when its time is over, as the same report, and enters once by its idempotency key.
+One that cannot be written, by a fault of ours, is tried again later and later, given up in the end, and holds up no other (store.tries).
+
 There is no report of a report: its recipient asks for none. A sender gets so many in an hour from one worker, the rest later; what could
 not be told for days is let go, with a line in the log. Status, events and webhooks tell everything all the same.
 """
@@ -25,9 +27,10 @@ from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.intake.submit import DEFAULT_STREAM, Intake
 from app.mail.address import domain_of, suppression_key
 from app.mail.report_writing import LONGEST_RETURNED, Cover, Fate, Returned, reader_language, write_report
-from app.store.db import Database, HotConnection
+from app.store.db import CONNECTION_ERRORS, Database, HotConnection
 from app.store.ids import new_id, public_id, time_of
 from app.store.owed_reports import FateRow, OwedKind, ReportedMail, TakenReport
+from app.store.tries import MOST_TRIES
 from app.tally import Buckets
 from app.watch.fates import asked_of, fate_of
 
@@ -68,17 +71,35 @@ class Telling:
         """One report; whether there was one to think of."""
         async with self._database.hot() as connection:
             report = await store.owed_reports.take_report(connection, self._waits, new_id(), most=_MOST_RECIPIENTS, seconds=_TAKEN_SECONDS)
-            if report is None:
-                return False
+        if report is None:
+            return False
+        try:
+            if report.tries > MOST_TRIES:
+                raise RuntimeError("it was taken so often, and nobody came to an end with it")
+            await self._tell(report)
+        except CONNECTION_ERRORS:  # no fault of the report's
+            raise
+        except Exception as error:
+            await self._put_off(report, error)
+        return True
+
+    async def _tell(self, report: TakenReport) -> None:
+        async with self._database.hot() as connection:
             written = await self._write(connection, report)
         if isinstance(written, float):
             async with self._database.hot() as connection:
                 await store.owed_reports.give_back(connection, report, written - self._waits[report.kind])
-            return True
-        if written is None or await self._submit(report, written):
+        elif written is None or await self._submit(report, written):
             async with self._database.hot() as connection:
                 await store.owed_reports.delete_report(connection, report)
-        return True
+
+    async def _put_off(self, report: TakenReport, error: Exception) -> None:
+        """It waits already, for as long as its tries say."""
+        given_up = report.tries >= MOST_TRIES
+        if given_up:
+            async with self._database.hot() as connection:
+                await store.owed_reports.give_up(connection, report)
+        log.put_off("owed_report", public_id("msg", report.message_id), report.tries, error, given_up=given_up)
 
     async def _write(self, connection: HotConnection, report: TakenReport) -> RawSubmission | float | None:
         """The report as mail; the seconds until it may be sent, or None when there is nothing to tell (any more)."""
@@ -134,8 +155,8 @@ class Telling:
         sender = Sender(report.account_id, _SENDER_NAME, frozenset({"messages:send"}))
         try:
             await self._intake.submit_raw(sender, mail, idempotency_key=f"{TAG}:{report.id}")
-        except Unavailable:
-            return False
+        except Unavailable:  # put off, like a fault of ours
+            raise
         except Conflict as conflict:
             # With another body under this key: it is in already, and what was kept of the mail has changed since (it was erased).
             return conflict.retry_after_seconds is None

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.api.events import EventPage
+from app.api.events import MOST_PAGE_OCTETS, EventPage
+from app.events.record import Event, EventType, record
+from app.store.ids import new_id
 
 
 async def _read(tenant: Any, **parameters: Any) -> dict[str, Any]:
@@ -55,6 +57,26 @@ async def test_types_are_picked_out_and_the_cursor_passes_the_rest(rival: Any) -
     assert (await _read_all(rival, after=end))[0] == []
     both, _ = await _read_all(rival, types=["message.cancelled", "message.accepted"], limit=3)
     assert len(both) == 8
+
+
+async def test_a_page_of_large_events_ends_early_and_the_cursor_goes_on(house: Any, rival: Any) -> None:
+    """The event of a mail that came in may have 80 KB."""
+    _, end = await _read_all(rival, limit=1000)
+    text = "語" * 25_000
+    async with house.database.hot() as connection, connection.transaction():
+        events = [Event(EventType.INBOUND_RECEIVED, rival.account_id, new_id(), 0, {"text": text, "n": n}) for n in range(130)]
+        await record(connection, events)
+    for types in (None, "inbound.received"):
+        found: list[dict[str, Any]] = []
+        pages, after, has_more = 0, end, True
+        while has_more:
+            answer = await rival.client.get("/v1/events", params={"limit": 1000, "after": after, **({"types": types} if types else {})})
+            assert len(answer.content) <= MOST_PAGE_OCTETS
+            page = answer.json()
+            found += page["events"]
+            pages, after, has_more = pages + 1, page["next"], page["has_more"]
+        assert [one["facts"]["n"] for one in found] == list(range(130))
+        assert pages == 3
 
 
 @pytest.mark.parametrize(

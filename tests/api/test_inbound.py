@@ -92,6 +92,8 @@ async def test_a_route_is_made_shown_listed_and_deleted(shop: Any, rival: Any) -
 async def test_what_is_no_address_of_the_account(shop: Any, rival: Any, address: Any, status: int, code: str) -> None:
     answer = await create(shop, address)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"], answer.json()["errors"][0]["code"]) == (status, "#/address", code)
+    if status == 403:
+        assert (answer.json()["code"], answer.json()["title"]) == ("domain_not_owned", "The domain is not one of the account's")
 
 
 async def test_the_nearest_domain_decides_and_a_domain_that_goes_takes_its_routes(house: Any, shop: Any, rival: Any) -> None:

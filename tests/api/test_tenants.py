@@ -149,7 +149,9 @@ async def test_a_paused_account_reads_but_does_not_send(house: Any, rival: Any) 
     try:
         answer = await rival.client.post("/v1/messages", json=rival.message())
         assert answer.status_code == 403
-        assert "paused" in answer.json()["detail"]
+        problem = answer.json()
+        assert "paused" in problem["detail"]
+        assert (problem["code"], problem["title"]) == ("account_paused", "The account is paused")
         assert (await rival.client.get("/v1/messages")).status_code == 200
     finally:
         async with house.database.hot() as connection:

@@ -9,7 +9,7 @@ import pytest
 
 from app.events.egress import Answer
 from app.events.patience import Patience, next_wait_seconds, read_retry_after
-from app.events.posts import MOST_BATCH_BYTES, encode, make_posts, sign
+from app.events.posts import MOST_BATCH_OCTETS, encode, make_posts, sign
 from app.events.rounds import explain
 from app.store.events import FeedRow
 from app.store.ids import new_id, new_message_id, recipient_id
@@ -67,8 +67,10 @@ def test_batches_are_cut_by_number_and_size_and_lose_nothing() -> None:
     heavy = [_row(n, '{"k": "' + "x" * 100_000 + '"}') for n in range(1, 8)]
     posts = make_posts(heavy, 500)
     assert [row for post in posts for row in post.rows] == heavy
-    assert all(len(encode(post)) <= MOST_BATCH_BYTES + 1000 for post in posts)
-    larger = make_posts([_row(1, '{"k": "' + "x" * 2 * MOST_BATCH_BYTES + '"}')], 500)
+    assert all(len(encode(post)) <= MOST_BATCH_OCTETS + 1000 for post in posts)
+    wide = make_posts([_row(n, '{"k": "' + "語" * 50_000 + '"}') for n in range(1, 8)], 500)
+    assert all(len(encode(post)) <= MOST_BATCH_OCTETS + 1000 for post in wide)
+    larger = make_posts([_row(1, '{"k": "' + "x" * 2 * MOST_BATCH_OCTETS + '"}')], 500)
     assert [len(post.rows) for post in larger] == [1]
 
 

@@ -152,11 +152,11 @@ async def test_an_owner_whose_lease_is_over_is_replaced_and_fenced(house: House)
     told = await house.subscribe("http://127.0.0.1:1/hook")
     first, second = await house.add_worker("first"), await house.add_worker("second")
     async with house.database.hot() as connection:
-        assert await store.webhook_rounds.claim_endpoints(connection, first) == [told.endpoint_id]
-        assert await store.webhook_rounds.claim_endpoints(connection, second) == []
+        assert await store.webhook_owners.claim_endpoints(connection, first) == [told.endpoint_id]
+        assert await store.webhook_owners.claim_endpoints(connection, second) == []
         await connection.execute("UPDATE workers SET lease_until = now() - interval '1 second' WHERE id = $1", first)
-        assert await store.webhook_rounds.claim_endpoints(connection, first) == []
-        assert await store.webhook_rounds.claim_endpoints(connection, second) == [told.endpoint_id]
+        assert await store.webhook_owners.claim_endpoints(connection, first) == []
+        assert await store.webhook_owners.claim_endpoints(connection, second) == [told.endpoint_id]
         before = await house.endpoint(told)
         async with connection.transaction():
             settled = await store.webhook_rounds.settle_round(
@@ -167,14 +167,14 @@ async def test_an_owner_whose_lease_is_over_is_replaced_and_fenced(house: House)
         # A worker that is gone altogether is replaced too.
         await connection.execute("DELETE FROM workers WHERE id = $1", second)
         third = await house.add_worker("third")
-        assert await store.webhook_rounds.claim_endpoints(connection, third) == [told.endpoint_id]
+        assert await store.webhook_owners.claim_endpoints(connection, third) == [told.endpoint_id]
 
 
 async def test_the_cursor_never_goes_back(house: House) -> None:
     told = await house.subscribe("http://127.0.0.1:1/hook")
     worker = await house.add_worker()
     async with house.database.hot() as connection:
-        await store.webhook_rounds.claim_endpoints(connection, worker)
+        await store.webhook_owners.claim_endpoints(connection, worker)
         before = await house.endpoint(told)
         async with connection.transaction():
             assert await store.webhook_rounds.settle_round(

@@ -162,7 +162,7 @@ async def test_a_receiver_that_is_down_is_left_in_peace(house: House) -> None:
         replay = await house.replay(told)
         worker = await house.add_worker()
         async with house.database.hot() as connection:
-            await store.webhook_rounds.claim_endpoints(connection, worker)
+            await store.webhook_owners.claim_endpoints(connection, worker)
             assert await store.webhook_replays.find_due_replays(connection, worker, []) == []
             await connection.execute("UPDATE webhook_endpoints SET down_since = NULL, resume_at = NULL")
             assert [due.id for due in await store.webhook_replays.find_due_replays(connection, worker, [])] == [replay]

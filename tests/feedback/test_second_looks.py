@@ -18,6 +18,7 @@ from app.feedback.second_looks import look_again, look_at_span
 from app.jobs import Wakes
 from app.mail.tokens import TokenKind
 from app.store.db import CONNECTION_ERRORS, Database
+from app.store.tries import MOST_TRIES
 from tests.builders import a_message, a_settlement, a_worker, an_attempt, claim_all, write
 
 BROWSER = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0 Safari/537.36"
@@ -151,6 +152,66 @@ async def test_several_workers_say_it_once(database: Database, wakes: Wakes, mon
     assert sum(one["first"] - one["was_first"] for one in found) == -len(recipients)
     assert len({(one["about"], one["number"]) for one in found}) == len(found)
     assert {(await marks(database, one))[1] for one in recipients} == {None}
+
+
+async def spoil(database: Database, recipient_id: UUID) -> None:
+    """No judge can read what was told of its click."""
+    async with database.hot() as connection:
+        await connection.execute("UPDATE events SET facts = '{}' WHERE about = $1 AND type = 'message.clicked'", recipient_id)
+
+
+async def looks_of(database: Database, recipient_id: UUID) -> Any:
+    query = "SELECT seen, tries, due_at, now() AS now FROM second_looks WHERE recipient_id = $1"
+    async with database.hot() as connection:
+        return await connection.fetchrow(query, recipient_id)
+
+
+async def test_one_that_cannot_be_judged_holds_up_nobody(database: Database, wakes: Wakes) -> None:
+    now = datetime.now(UTC) - timedelta(minutes=5)
+    recipients = await delivered(database, 6, now)
+    at = now + timedelta(seconds=20)
+    await hit(database, wakes, [a_click(one, at + timedelta(seconds=0.3 * n)) for n, one in enumerate(recipients)])
+    poison, innocent = recipients[0], recipients[1:]
+    await spoil(database, poison)
+    assert await look_again(database, wakes) == 6
+    assert [one["about"] for one in await said(database)] == innocent  # a crowd
+    assert await look_again(database, wakes) == 0
+    waits = []
+    for tries in range(1, MOST_TRIES):
+        row = await looks_of(database, poison)
+        assert (row["seen"], row["tries"]) == (False, tries)
+        waits.append(round((row["due_at"] - row["now"]) / timedelta(minutes=1)))
+        await make_due(database)
+        assert await look_again(database, wakes) == 1
+    assert waits == [1, 4, 16, 64, 240, 240, 240]
+    async with database.hot() as connection:
+        due = await store.second_looks.read_due(connection)
+        # What is company of another is not due, and what nobody came back for goes with its history.
+        assert await store.tries.drop_given_up(connection, history_days=1) == 0
+    assert (due.rows, due.given_up) == (0, 1)
+    assert (await looks_of(database, poison))["due_at"].year == 9999
+    assert await look_again(database, wakes) == 0
+    async with database.hot() as connection:
+        await store.second_looks.drop_seen(connection)
+
+    # Who has mended the fault has it looked at anew.
+    async with database.hot() as connection:
+        told = {"by": "person", "first": True, "at": at.isoformat(timespec="milliseconds"), "ip": SCANNER, "user_agent": BROWSER}
+        query = "UPDATE events SET facts = $2::text::json WHERE about = $1 AND type = 'message.clicked'"
+        await connection.execute(query, poison, orjson.dumps(told).decode())
+    assert await look_at_span(database, 1, datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC)) == 6
+    await make_due(database)
+    assert await look_again(database, wakes) == 6
+    assert {one["about"] for one in await said(database)} == set(recipients)
+
+
+async def test_what_was_given_up_is_dropped_with_its_history(database: Database, wakes: Wakes) -> None:
+    (recipient,) = await delivered(database, 1, datetime.now(UTC) - timedelta(minutes=5))
+    await hit(database, wakes, [a_click(recipient, datetime.now(UTC) - timedelta(minutes=3))])
+    async with database.hot() as connection:
+        await connection.execute("UPDATE second_looks SET due_at = 'infinity'")
+        assert await store.tries.drop_given_up(connection, history_days=1) == 0
+        assert await store.tries.drop_given_up(connection, history_days=0) == 1
 
 
 async def _until_nothing(database: Database, wakes: Wakes) -> AsyncIterator[int]:

@@ -6,6 +6,7 @@ import asyncio
 import smtplib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -14,12 +15,16 @@ import pytest
 
 from app import store, worker
 from app.accounts.smtp_credentials import Wish, create_smtp_credential
+from app.delivery import restored
 from app.feedback.reports import ReturnPaths
 from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.jobs import Wakes
 from app.mail.report import ReportKind, read_report
-from app.store.ids import new_id, public_id
+from app.store.held import Wanted
+from app.store.ids import new_id, parse_public_id, public_id
+from app.store.incidents import mark_of
 from app.store.suppressions import NewSuppression
+from app.store.tries import MOST_TRIES
 from app.watch.telling import Telling
 from tests.doubles.sink_script import Script
 from tests.flows.arriving import smtp_ports
@@ -279,6 +284,97 @@ async def test_a_sender_gets_so_many_reports_in_an_hour_and_the_others_later(tol
         rows = await connection.fetch("SELECT extract(epoch FROM due_at - now())::int AS wait, report_id FROM owed_reports")
     assert [(1790 <= row["wait"] <= 1800, row["report_id"]) for row in rows] == [(True, None)]
     assert len([one for one in (await told.api.get("/v1/messages")).json()["messages"] if "delivery-report" in one["tags"]]) == 2
+
+
+async def left_alone(told: House) -> None:
+    """No worker: what tells is the test's own."""
+    for _, stop in told.workers:
+        stop.set()
+    await asyncio.gather(*(task for task, _ in told.workers))
+
+
+async def owes(told: House, number: int) -> list[str]:
+    """So many mails to one who is suppressed; the messages' ids."""
+    async with told.database.hot() as connection:
+        await store.suppressions.add_suppressions(connection, [NewSuppression(told.account_id, "*", "gone@x.test", "manual", None)])
+    return [await submit(told, to("gone@x.test")) for _ in range(number)]
+
+
+async def make_due(told: House) -> None:
+    async with told.database.hot() as connection:
+        await connection.execute("UPDATE owed_reports SET due_at = now() WHERE due_at < 'infinity'")
+
+
+async def test_one_that_cannot_be_written_holds_up_nobody_and_is_given_up(told: House) -> None:
+    await left_alone(told)
+    poison, *_ = await owes(told, 3)
+    telling = Telling(told.database, told.intake, told.settings.model_copy(update={"report_gather_seconds": 0.0}))
+    async with told.database.hot() as connection:
+        # Nobody can make a report out of that.
+        query = "UPDATE recipients SET dsn = '{\"from\": 7}' WHERE overlay(id::text placing '0000' from 33)::uuid = $1"
+        await connection.execute(query, parse_public_id("msg", poison))
+    assert [await telling.tell_next() for _ in range(4)] == [True, True, True, False]
+    assert await owed(told) == 1
+    waits = []
+    for tries in range(1, MOST_TRIES):
+        async with told.database.hot() as connection:
+            row = await connection.fetchrow("SELECT tries, due_at - now() AS wait FROM owed_reports")
+        assert row["tries"] == tries
+        waits.append(round(row["wait"] / timedelta(minutes=1)))
+        await make_due(told)
+        assert [await telling.tell_next() for _ in range(2)] == [True, False]
+    assert waits == [1, 4, 16, 64, 240, 240, 240]
+    async with told.database.hot() as connection:
+        (of_kind,) = await store.owed_reports.read_owed(connection)
+        assert await store.tries.drop_given_up(connection, history_days=1) == 0
+    assert (of_kind.waiting, of_kind.failed, of_kind.given_up, of_kind.oldest_seconds) == (0, 0, 1, 0.0)
+    assert await telling.tell_next() is False
+
+
+async def test_one_that_kills_who_writes_it_is_given_up(told: House) -> None:
+    await left_alone(told)
+    await owes(told, 1)
+    telling = Telling(told.database, told.intake, told.settings.model_copy(update={"report_gather_seconds": 0.0}))
+    for tries in range(1, MOST_TRIES + 1):
+        async with told.database.hot() as connection:
+            report = await store.owed_reports.take_report(connection, telling._waits, new_id(), most=10, seconds=60.0)
+        assert report is not None and report.tries == tries  # killed here
+        await make_due(told)
+    assert [await telling.tell_next() for _ in range(2)] == [True, False]
+    async with told.database.hot() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM owed_reports WHERE due_at = 'infinity'") == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_told"),
+    [
+        ("claimed 5 times by workers that died with it", True),
+        (restored.RESTORED, False),  # it may have arrived before
+        (f"{mark_of(new_id())}, credential smtp-x: 300 recipients", False),  # a thief's
+    ],
+)
+async def test_of_what_the_operator_drops_the_sender_is_told_unless_it_is_a_thiefs(told: House, reason: str, is_told: bool) -> None:
+    await left_alone(told)
+    await submit(told, to("ada@x.test"))
+    silent = await submit(told, to("bob@x.test", "NEVER"))
+    async with told.database.hot() as connection:
+        await connection.execute("UPDATE queue SET due_at = 'infinity', ready = false")
+        await connection.execute("UPDATE recipients SET state = 'held', reason = $1", reason)
+    assert await restored.drop(told.database, Wanted(told.account_id)) == 2
+    assert await owed(told) == is_told
+    assert (await told.message(silent))["recipients"][0]["state"] == "cancelled"
+    telling = Telling(told.database, told.intake, told.settings.model_copy(update={"report_gather_seconds": 0.0}))
+    if is_told:
+        async with told.database.hot() as connection:
+            report = await store.owed_reports.take_report(connection, telling._waits, new_id(), most=10, seconds=0.0)
+            assert report is not None
+            written = await telling._write(connection, report)
+        assert isinstance(written, RawSubmission)
+        (one,) = read_report(written.raw).recipients
+        assert (one.address, one.action, one.status) == ("ada@x.test", "failed", "5.3.0")
+    assert [await telling.tell_next() for _ in range(2)] == [is_told, False]
+    listed = (await told.api.get("/v1/messages")).json()["messages"]
+    assert len([one for one in listed if "delivery-report" in one["tags"]]) == is_told
 
 
 # --- the whole way, from 587

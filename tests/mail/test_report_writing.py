@@ -95,7 +95,9 @@ def test_our_own_reader_reads_it_back(language: str, meaning: Meaning, status: s
 
 
 @pytest.mark.parametrize("language", sorted(PHRASES))
-@pytest.mark.parametrize("meaning", [Meaning.KNOWN_DEAD, Meaning.UNWANTED, Meaning.LISTED, Meaning.UNMADE, Meaning.EXPIRED])
+@pytest.mark.parametrize(
+    "meaning", [Meaning.KNOWN_DEAD, Meaning.UNWANTED, Meaning.LISTED, Meaning.UNMADE, Meaning.WITHDRAWN, Meaning.EXPIRED]
+)
 def test_what_no_server_said_is_read_as_a_bounce_all_the_same(language: str, meaning: Meaning) -> None:
     fate = Fate("bob@example.com", "failed", "5.7.1", meaning, "blocked: words of our own")
     raw = write_report(replace(COVER, language=language), [fate], replace(MAIL, head=b""))

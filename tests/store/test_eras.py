@@ -44,12 +44,12 @@ async def test_an_era_begins_above_all_that_was(database: Database) -> None:
         await connection.execute("UPDATE events SET xid = $1::text::xid8", str(far))
         assert await read_highest(connection) == far
         assert not await is_readable(connection)
-        assert await store.events.read_feed(connection, 1, None, 10) == []
+        assert (await store.events.read_feed(connection, 1, None, 10)).rows == []
         async with connection.transaction():
             assert await begin_era(connection) == 8 * ERA_XIDS
         assert await is_readable(connection)
         await _an_event(connection)
-        rows = await store.events.read_feed(connection, 1, None, 10)
+        rows, _ = await store.events.read_feed(connection, 1, None, 10)
     assert int(rows[0].xid) == far
     assert 8 * ERA_XIDS < int(rows[1].xid) < 9 * ERA_XIDS
 

@@ -8,7 +8,7 @@ import random
 from app import store
 from app.events.record import Event, EventType, Suppressed, record, suppress
 from app.store.db import Database
-from app.store.events import Cursor, FeedRow
+from app.store.events import BEGINNING, Cursor, FeedRow
 from tests.builders import a_message, write
 
 
@@ -19,7 +19,7 @@ def an_event(account_id: int = 1, **facts: object) -> Event:
 async def read_all(database: Database, after: Cursor | None, limit: int = 7, account_id: int = 1) -> tuple[list[FeedRow], Cursor | None]:
     rows: list[FeedRow] = []
     async with database.hot() as connection:
-        while found := await store.events.read_feed(connection, account_id, after, limit):
+        while found := (await store.events.read_feed(connection, account_id, after, limit)).rows:
             rows += found
             after = Cursor(found[-1].xid, found[-1].id)
     return rows, after
@@ -62,9 +62,9 @@ async def test_an_uncommitted_event_holds_back_those_after_it(database: Database
         await record(slow, [first := an_event()])
         async with quick.transaction():
             await record(quick, [second := an_event()])
-        assert await store.events.read_feed(quick, 1, None, 10) == []
+        assert (await store.events.read_feed(quick, 1, None, 10)).rows == []
         await transaction.commit()
-        assert [r.about for r in await store.events.read_feed(quick, 1, None, 10)] == [first.about, second.about]
+        assert [r.about for r in (await store.events.read_feed(quick, 1, None, 10)).rows] == [first.about, second.about]
 
 
 async def test_a_row_tells_of_its_message_and_its_recipient(database: Database) -> None:
@@ -89,6 +89,22 @@ async def test_a_row_tells_of_its_message_and_its_recipient(database: Database) 
     assert delivered.facts == '{"code":250}'
 
 
+async def test_a_slice_ends_by_octets_and_goes_on_from_there(database: Database) -> None:
+    async with database.hot() as connection:
+        async with connection.transaction():
+            await record(connection, [an_event(text="語" * 1000) for _ in range(7)])  # 3 KB each
+            await record(connection, [an_event(text="x" * 20_000), an_event(), an_event()])
+        after, slices = BEGINNING, []
+        for _ in range(20):
+            found, has_more = await store.events.read_feed(connection, 1, after, 100, most_octets=10_000)
+            slices.append((len(found), has_more))
+            if not has_more:
+                break
+            after = Cursor(found[-1].xid, found[-1].id)
+    assert slices == [(3, True), (3, True), (1, True), (1, True), (2, False)]
+    assert len((await read_all(database, None))[0]) == 10
+
+
 async def test_accounts_read_their_own(database: Database) -> None:
     async with database.hot() as connection, connection.transaction():
         await record(connection, [an_event(1), an_event(2), an_event(2)])
@@ -104,7 +120,7 @@ async def test_the_end_is_before_all_that_comes(database: Database) -> None:
         end = await store.events.read_end(connection)
         async with connection.transaction():
             await record(connection, [later := an_event()])
-        assert [r.about for r in await store.events.read_feed(connection, 1, end, 10)] == [later.about]
+        assert [r.about for r in (await store.events.read_feed(connection, 1, end, 10)).rows] == [later.about]
     del later
 
 

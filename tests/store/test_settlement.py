@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from app import store
 from app.store.db import Database
 from app.store.states import FINAL, TRANSITIONS, RecipientState, may_become
-from tests.builders import a_message, a_settlement, a_worker, claim_all, write
+from tests.builders import a_message, a_settlement, a_worker, an_attempt, claim_all, write
 
 
 async def test_a_final_outcome_leaves_the_queue(database: Database) -> None:
@@ -61,6 +62,25 @@ async def test_a_zombie_changes_no_state(database: Database) -> None:
         (settled,) = await store.settlement.settle(connection, [a_settlement(heir, again)])
         assert settled.maybe_sent
         assert await store.settlement.settle(connection, [a_settlement(heir, again)]) == [], "a second settle of one claim"
+
+
+async def test_a_zombie_brings_no_words_about_who_was_erased(database: Database) -> None:
+    zombie, heir = await a_worker(database), await a_worker(database)
+    await write(database, a_message("ada@x.test", "bob@x.test"))
+    late = await claim_all(database, zombie)
+    async with database.hot() as connection:
+        await store.queue.free_rows_of(connection, [zombie])
+    again = await claim_all(database, heir)
+    ada, bob = sorted(one.recipient_id for one in again)
+    async with database.hot() as connection:
+        await store.settlement.settle(connection, [a_settlement(heir, one, reply="550 no ada@x.test here") for one in again])
+        await store.erasure.empty_history(connection, 1, "ada@x.test", [ada])
+        words = an_attempt(reply="550 no such person here", mx="ada.example", ip="192.0.2.1")
+        late_ones = [a_settlement(zombie, one, attempt=replace(words, id=store.ids.new_id())) for one in late]
+        assert await store.settlement.settle(connection, late_ones) == []
+        query = "SELECT stale, reply, mx, ip, code FROM attempts WHERE recipient_id = $1 AND stale"
+        assert tuple(await connection.fetchrow(query, ada)) == (True, None, None, None, words.code)
+        assert tuple(await connection.fetchrow(query, bob)) == (True, words.reply, words.mx, words.ip, words.code)
 
 
 async def test_a_batch_of_all_kinds(database: Database) -> None:

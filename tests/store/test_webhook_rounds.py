@@ -35,7 +35,7 @@ async def test_a_look_for_work_reads_no_events_that_were_told(house: House) -> N
     await _read_to_the_end(house, told)
     worker = await house.add_worker()
     async with house.database.hot() as connection:
-        assert await store.webhook_rounds.claim_endpoints(connection, worker) == [told.endpoint_id]
+        assert await store.webhook_owners.claim_endpoints(connection, worker) == [told.endpoint_id]
         await connection.execute("ANALYZE events")
         async with connection.transaction():
             before = await connection.fetchval(_EVENTS_READ)
@@ -55,9 +55,9 @@ async def test_a_round_does_not_wait_for_the_disk_and_the_connection_does_again(
         failures=0, rest_seconds=None, error=None, disabled_reason=None, given_up=0, taken=[], retries=[],
     )  # fmt: skip
     async with house.database.hot() as connection:
-        assert not await store.webhook_rounds.owns_any(connection, worker)
-        await store.webhook_rounds.claim_endpoints(connection, worker)
-        assert await store.webhook_rounds.owns_any(connection, worker)
+        assert not await store.webhook_owners.owns_any(connection, worker)
+        await store.webhook_owners.claim_endpoints(connection, worker)
+        assert await store.webhook_owners.owns_any(connection, worker)
         async with connection.transaction():
             assert await store.webhook_rounds.settle_round(connection, result, DownRule(20, 5.0, 300.0, 86400.0, 259200.0), 1.0)
             assert await connection.fetchval("SHOW synchronous_commit") == "off"

@@ -51,6 +51,7 @@ ROW = FateRow(
         ({"state": "expired", "code": 450, "enhanced": "4.2.1"}, "4.4.7", Meaning.EXPIRED, "450 4.2.1 unknown", True),
         ({"state": "expired", "code": None, "reply": "connection refused"}, "4.4.7", Meaning.EXPIRED, "connection refused", False),
         ({"state": "failed", "reason": "the content is no longer kept"}, "5.3.0", Meaning.UNMADE, "the content is no longer kept", False),
+        ({"state": "cancelled", "reason": "claimed 5 times"}, "5.3.0", Meaning.WITHDRAWN, "withdrawn by the operator", False),
         ({"state": "suppressed", "reason": "invalid_mailbox"}, "5.1.1", Meaning.KNOWN_DEAD, None, False),
         ({"state": "suppressed", "reason": "unsubscribe"}, "5.7.1", Meaning.UNWANTED, None, False),
         ({"state": "suppressed", "reason": "manual"}, "5.7.1", Meaning.LISTED, None, False),
@@ -92,7 +93,7 @@ def test_a_success_is_relayed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "kind"), [("delivered", "delay"), ("bounced", "delay"), ("bounced_late", "success"), ("cancelled", "failure")]
+    ("state", "kind"), [("delivered", "delay"), ("bounced", "delay"), ("bounced_late", "success"), ("cancelled", "delay")]
 )
 def test_what_is_not_true_any_more_is_not_told(state: str, kind: str) -> None:
     assert fate_of(replace(ROW, state=state), OwedKind(kind), MAIL) is None
