@@ -58,11 +58,11 @@ def test_fields_of_a_report_are_not_decoded() -> None:
 def test_a_charset_that_computes_is_none(charset: str) -> None:
     part = f"--b\r\nContent-Type: text/plain; charset={charset}\r\n\r\n".encode() + b"b9c" * 80_000 + b"\r\n"
     raw = f"Subject: =?{charset}?q?{'b9' * 900}?=\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n".encode() + part * 4 + b"--b--\r\n"
-    started = time.perf_counter()
+    started = time.process_time()
     letter = read_letter(raw)
     assert letter.fields.first("subject") == words.decode_words(f"=?{charset}?q?{'b9' * 900}?=") == "b9" * 900
     assert [page.text.rstrip() for page in letter.pages] == ["b9c" * 80_000] * 4
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_what_a_charset_makes_of_octets_can_be_stored() -> None:
