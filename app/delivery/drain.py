@@ -143,8 +143,7 @@ class Drain:
 
     async def _leave(self, claiming: asyncio.Task[None]) -> None:
         """The clean stop: claims first, then what is not begun, then what is under way, then the books."""
-        self._claims.stopped = True
-        self._claims.tell([])
+        self._claims.stop()
         await claiming
         released = 0
         try:

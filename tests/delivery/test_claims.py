@@ -58,7 +58,7 @@ async def test_a_full_claim_leaves_no_lane_behind(database: Database, redis_url:
         async with asyncio.timeout(30):
             await done.wait()
     finally:
-        claims.stopped = True
+        claims.stop()
         await claiming
         await wakes.close()
     assert claimed == wanted
@@ -105,8 +105,7 @@ async def test_room_made_during_a_survey_is_not_forgotten(database: Database, re
         async with asyncio.timeout(20):
             await done.wait()
     finally:
-        claims.stopped = True
-        claims.tell([])
+        claims.stop()
         await claiming
         await wakes.close()
 
@@ -138,8 +137,7 @@ class _Hands:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.claims.stopped = True
-        self.claims.tell([])
+        self.claims.stop()
         await self._claiming
         await self._wakes.close()
 
