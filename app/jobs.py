@@ -117,8 +117,10 @@ class Wakes:
             source: Any = redis.Redis.from_url(self._url, socket_connect_timeout=1, health_check_interval=15)
             try:
                 async with source.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(_CHANNEL, *([_EVENTS_CHANNEL] if self._hears_events else []))
-                    self._subscription = channel
+                    await channel.subscribe(_CHANNEL)
+                    self._subscription = channel  # from here on hear_events does it
+                    if self._hears_events:
+                        await channel.subscribe(_EVENTS_CHANNEL)
                     self._back()
                     async for message in channel.listen():
                         ready, accounts = orjson.loads(message["data"])
