@@ -191,9 +191,7 @@ async def test_what_is_ready_since_before_the_place_of_a_share_is_found(
             await hands.until(2)
 
 
-async def test_what_another_worker_serves_wakes_nobody_here(
-    database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_another_worker_serves_wakes_nobody_here(database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not remembered, and no turn of the loop is made for it; what is ours is claimed when it is told with it."""
     slot_of = Lease.slot_of
     monkeypatch.setattr(Lease, "slot_of", lambda lease, site_id: None if site_id == 8 else slot_of(lease, site_id))
