@@ -153,13 +153,19 @@ async def _close_arq(worker: Worker) -> None:
 
 
 async def _post_webhooks(
-    database: store.db.Database, keyring: Keyring, settings: Settings, lease: Lease, stop: asyncio.Event, woken: asyncio.Event
+    database: store.db.Database,
+    keyring: Keyring,
+    settings: Settings,
+    lease: Lease,
+    wakes: Wakes,
+    stop: asyncio.Event,
+    woken: asyncio.Event,
 ) -> None:
     """Post under the worker's id; a worker that was given up goes on under its new one."""
     while not stop.is_set():
         worker_id = await lease.begun()
         over = asyncio.Event()
-        poster = WebhookPoster(database, keyring, settings, worker_id)
+        poster = WebhookPoster(database, keyring, settings, worker_id, hear=wakes.hear_events)
         posting = asyncio.create_task(poster.run(over, woken))
         while not stop.is_set() and not posting.done() and lease.worker_id == worker_id:
             with contextlib.suppress(TimeoutError):
@@ -224,7 +230,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         events_woken=events_woken,
     )
     draining = asyncio.create_task(drain.run(), name="drain")
-    posting = asyncio.create_task(_post_webhooks(database, keyring, settings, drain.lease, stop, events_woken), name="webhooks")
+    posting = asyncio.create_task(_post_webhooks(database, keyring, settings, drain.lease, wakes, stop, events_woken), name="webhooks")
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
         asyncio.create_task(_watch_chores(database, settings), name="chores"),

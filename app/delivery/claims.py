@@ -96,9 +96,9 @@ class Claims:
         self.stopped = False
 
     def tell(self, shares: Iterable[Share], *, rewind: bool = False) -> None:
-        """These shares have ready rows; `rewind`: perhaps older than what was claimed of them."""
+        """These shares have ready rows; `rewind`: perhaps older than what was claimed of them. What others serve wakes nobody here."""
         for share in shares:
-            if share.site_id == UNKNOWN_SITE:
+            if share.site_id == UNKNOWN_SITE or self._lease.slot_of(share.site_id) is None:
                 continue
             known = self._known.setdefault(_lane_of(share), OrderedDict())
             if rewind or share.account_id not in known:
@@ -106,6 +106,11 @@ class Claims:
                 known[share.account_id] = past[0] if past else EPOCH
             self._told_again.add(share)
             self._hungry[share.lane_class][share.site_id] = None
+            self._something.set()
+
+    def stop(self) -> None:
+        """Claim no more; `run` ends soon."""
+        self.stopped = True
         self._something.set()
 
     def want(self, site_id: int, lane_class: int, buffered: int) -> None:

@@ -38,6 +38,7 @@ from app.store.queue import UNKNOWN_SITE, Claimed, Share
 from app.store.states import RecipientState
 
 _PROMOTED_AT_ONCE = 1000
+_LOOKS_PER_POLL = 5  # for what has become due, while there is some
 _WIDEN_AFTER_SECONDS = 0.5
 _NARROW_AFTER_SECONDS = 30.0
 
@@ -143,8 +144,7 @@ class Drain:
 
     async def _leave(self, claiming: asyncio.Task[None]) -> None:
         """The clean stop: claims first, then what is not begun, then what is under way, then the books."""
-        self._claims.stopped = True
-        self._claims.tell([])
+        self._claims.stop()
         await claiming
         released = 0
         try:
@@ -201,18 +201,24 @@ class Drain:
             self._claims.tell(told)
 
     async def _promote(self) -> None:
-        """Make ready what has become due; one worker does it, the first of the live."""
+        """Make ready what has become due; one worker does it, the first of the live. While there is some it looks more often.
+
+        What is made ready at once is tried at once, and holds up whatever comes after it: little at a time is better.
+        """
+        pause = self._settings.poll_seconds
         while True:
-            await asyncio.sleep(self._settings.poll_seconds)
+            await asyncio.sleep(pause)
+            pause = self._settings.poll_seconds
             if not self.lease.live or self.lease.live[0].id != self.lease.worker_id:
                 continue
             try:
                 async with self._database.hot() as connection:
                     shares = await store.queue.promote_due(connection, _PROMOTED_AT_ONCE)
                 while shares:
+                    pause = self._settings.poll_seconds / _LOOKS_PER_POLL
                     told = set(shares)
                     self._claims.tell(told, rewind=True)
-                    self._wakes.tell_ready(told)
+                    self._wakes.tell_ready(share for share in shares if not self.lease.serves_alone(share.site_id))
                     if UNKNOWN_SITE in {share.site_id for share in told}:
                         self._placing.wake()
                     if len(shares) < _PROMOTED_AT_ONCE:

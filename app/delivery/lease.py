@@ -65,6 +65,10 @@ class Lease:
         place = (self._place - site_id) % self._count
         return (slots, place) if place < slots else None
 
+    def serves_alone(self, site_id: int) -> bool:
+        """Whether a site is ours and nobody else's, so that no other worker need be told of it; a survey mends it if lists differ."""
+        return self.slot_of(site_id) == (1, 0)
+
     async def begin(self) -> None:
         """Register under a new id."""
         sent = time.monotonic()

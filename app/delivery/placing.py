@@ -77,7 +77,7 @@ class Placing:
             await store.queue.place(connection, [recipient_id for recipient_id, _, _, _ in unplaced], sites)
         shares = {Share(site, lane_class, account_id) for site, (_, account_id, lane_class, _) in zip(sites, unplaced, strict=True)}
         self._tell(shares)
-        self._wakes.tell_ready(shares)
+        self._wakes.tell_ready(share for share in shares if not self._lease.serves_alone(share.site_id))
         return len(unplaced)
 
     async def _look_up(self, domains: list[str]) -> dict[str, str]:

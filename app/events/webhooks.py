@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -82,7 +82,10 @@ class WebhookPoster:
         *,
         patience: Patience | None = None,
         client: GuardedClient | None = None,
+        hear: Callable[[bool], Awaitable[None]] | None = None,
     ) -> None:
+        """`hear` is told whether this worker posts for anybody, so that it need be woken for events."""
+        self._hear = hear
         self._database = database
         self._settings = settings
         self._worker_id = worker_id
@@ -134,6 +137,8 @@ class WebhookPoster:
                     await store.webhook_owners.claim_endpoints(connection, self._worker_id)
                     self._owner = await store.webhook_owners.owns_any(connection, self._worker_id)
                     self._next_claim = time.monotonic() + CLAIM_SECONDS
+                    if self._hear is not None:
+                        await self._hear(self._owner)
                     if self._owner:
                         await self._start_replays(connection)
                 if not self._owner:

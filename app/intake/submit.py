@@ -290,7 +290,7 @@ class Intake:
         await self._contents.moulds.write(connection, (message.mould for message in group if message.mould is not None))
         written = await store.submissions.write_submissions(connection, group)
         fates = {recipient.id: recipient for recipient in written}
-        self._wakes.tell_ready({Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY})
+        self._wakes.tell_ready(Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY)
         self._wakes.tell_events({message.account_id for message in group})
         return [[fates[r.id] for r in m.recipients] if m.recipients[0].id in fates else None for m in group]
 

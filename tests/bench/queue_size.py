@@ -135,8 +135,7 @@ class Bout:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._claims.stopped = True
-        self._claims.tell([])
+        self._claims.stop()
         await self._claiming
         while self._held and error is None:
             await asyncio.sleep(0.01)

@@ -58,7 +58,7 @@ async def test_a_full_claim_leaves_no_lane_behind(database: Database, redis_url:
         async with asyncio.timeout(30):
             await done.wait()
     finally:
-        claims.stopped = True
+        claims.stop()
         await claiming
         await wakes.close()
     assert claimed == wanted
@@ -105,8 +105,7 @@ async def test_room_made_during_a_survey_is_not_forgotten(database: Database, re
         async with asyncio.timeout(20):
             await done.wait()
     finally:
-        claims.stopped = True
-        claims.tell([])
+        claims.stop()
         await claiming
         await wakes.close()
 
@@ -138,8 +137,7 @@ class _Hands:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.claims.stopped = True
-        self.claims.tell([])
+        self.claims.stop()
         await self._claiming
         await self._wakes.close()
 
@@ -191,6 +189,23 @@ async def test_what_is_ready_since_before_the_place_of_a_share_is_found(
             await hands.until(1)
             await connection.execute("UPDATE queue SET site_id = 7, due_at = now() - interval '1 hour' WHERE recipient_id = $1", late.id)
             await hands.until(2)
+
+
+async def test_what_another_worker_serves_wakes_nobody_here(database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not remembered, and no turn of the loop is made for it; what is ours is claimed when it is told with it."""
+    slot_of = Lease.slot_of
+    monkeypatch.setattr(Lease, "slot_of", lambda lease, site_id: None if site_id == 8 else slot_of(lease, site_id))
+    monkeypatch.setattr(store.queue, "survey_shares", _find_nothing)
+    recipients = await write(database, *[a_message() for _ in range(2)])
+    async with database.hot() as connection:
+        await store.queue.place(connection, [one.id for one in recipients], [7, 8])
+    async with _Hands(database, Wakes(redis_url)) as hands:
+        hands.claims.tell([Share(8, 0, 1)])
+        assert not hands.claims._something.is_set()
+        hands.claims.tell([Share(8, 0, 1), Share(7, 0, 1)])
+        assert list(hands.claims._known) == [(7, 0)]
+        await hands.until(1)
+    assert [row.site_id for row in hands.taken] == [7]
 
 
 async def _find_nothing(*_given: Any) -> list[Share]:
