@@ -43,6 +43,7 @@ from app.watch.telling import Telling
 
 _OPEN_FILES = 4096
 _SCHEMA_LOOK_SECONDS = 1.0
+_NO_SCHEMA: tuple[type[BaseException], ...] = (*store.db.SCHEMA_ERRORS, *store.db.CONNECTION_ERRORS, TimeoutError)
 _POLLS_PER_LOOK = 10  # for orders to erase, owed reports, decisions on held mail, second looks: they may wait for some seconds
 
 Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
@@ -187,7 +188,7 @@ async def _wait_for_schema(database: store.db.Database, stop: asyncio.Event) -> 
                 if await store.revision.is_fit(connection):
                     return
             reason = "the database has another schema than this release: staffetta migrate"
-        except (*store.db.SCHEMA_ERRORS, *store.db.CONNECTION_ERRORS, TimeoutError) as error:
+        except _NO_SCHEMA as error:
             reason = log.cause(error)
         if not told:
             log.worker_waits(reason)

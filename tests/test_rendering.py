@@ -101,7 +101,7 @@ async def test_who_writes_bombs_waits_for_nobody_else_s_process() -> None:
     try:
         bomb = await renderer.freeze(1, "bomb", {"bomb": ENDLESS})
         good = await renderer.freeze(2, "good", {"good": ELSEWHERE})
-        with pytest.raises((TemplateFault, Unavailable), match="takes|busy"):
+        with pytest.raises((TemplateFault, Unavailable), match=r"takes|busy"):
             await fill(renderer, bomb, {}, account=1)
         ended = [asyncio.create_task(fill(renderer, bomb, {}, account=1)) for _ in range(3)]
         await asyncio.sleep(0)

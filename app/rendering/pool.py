@@ -73,7 +73,7 @@ class _Child:
         return self._process.pid
 
     async def ask(self, request: bytes) -> dict[str, Any]:
-        """The answer; RenderEnded when there is none in time, Unavailable when that is the machine's fault: it hardly let the process run."""
+        """The answer; RenderEnded when there is none in time, Unavailable when the machine hardly let the process run."""
         used_before = self._used_seconds()
         try:
             async with asyncio.timeout(WALL_SECONDS):
