@@ -19,12 +19,13 @@ from app.delivery.outgoing import Flow, Marks, Outgoing, body_of, make_outgoing
 from app.delivery.transport import Connection, Conversation, Hop, Phase
 from app.mail.downgrade import MENDED_BY_DOWNGRADE, downgrade
 from app.mail.envelope import Envelope
+from app.mail.finish import Wire
 
 _HOPS_PER_ATTEMPT = 4
 _CLOSING = 421  # RFC 5321 §3.8
 
 # The next message for a site's connection: its envelope and its octets.
-Following = Callable[[Connection, Site, Flow], tuple[Envelope, bytes] | None]
+Following = Callable[[Connection, Site, Flow], tuple[Envelope, Wire] | None]
 
 
 class Attempts:

@@ -1,7 +1,7 @@
 """Deliveries: each claimed recipient gets its conversation and its verdict.
 
 Per site as many conversations at once as its connections allow, each a task that takes the next job of the site until there is none.
-Per recipient: route → fill (if it has a template) → finish (sign) → converse → judge → settle. One recipient per transaction: return
+Per recipient: route → fill (if it has a template) → finish → converse (sign) → judge → settle. One recipient per transaction: return
 path and signature are its own.
 What is said with which server stands in `attempts`. When the next job of the task is at hand for the same hop, its envelope leaves with the
 body before it (`outgoing`).
@@ -35,6 +35,7 @@ from app.errors import InvalidMessage, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import domain_of
 from app.mail.envelope import Envelope
+from app.mail.finish import Wire
 from app.store.states import RecipientState
 
 _FAULT_SECONDS = 60.0
@@ -282,7 +283,7 @@ class Deliveries:
         except Exception:  # it comes again when the job's own turn has come, and is dealt with there
             return None
 
-    def _find_following(self, connection: Connection, site: Site, flow: Flow) -> tuple[Envelope, bytes] | None:
+    def _find_following(self, connection: Connection, site: Site, flow: Flow) -> tuple[Envelope, Wire] | None:
         """The next message for this connection. Whatever is taken out of the lane is the task's next job, at hand or not."""
         if (
             self._connections.is_spent(connection)

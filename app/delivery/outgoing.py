@@ -19,7 +19,7 @@ from app.delivery.lanes import Job
 from app.delivery.transport import Connection
 from app.keyring import Keyring
 from app.mail.envelope import RETURN_PATH_PURPOSE, Envelope, encode_return_path
-from app.mail.finish import CLICKS, NULL_SENDER, OPENS, UNSUBSCRIBE, finish
+from app.mail.finish import CLICKS, NULL_SENDER, OPENS, UNSUBSCRIBE, Finished, finish
 from app.mail.tokens import MAC_PURPOSE, TokenWriter
 from app.mail.tracking import CutBody, cut_body, plan_of_json, splice
 from app.mail.unsubscribe import unsubscribe_fields, unsubscribe_url
@@ -28,12 +28,12 @@ from app.store.ids import milliseconds_of
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """One recipient's mail as it will leave: where to, under which envelope, which octets."""
+    """One recipient's mail as it will leave: where to, under which envelope, which octets (signed when they are needed)."""
 
     job: Job
     hops: Sequence[Hop]
     envelope: Envelope
-    wire: bytes
+    wire: Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def cut_content(body: bytes, tracking: str | None) -> CutBody | None:
 
 
 def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks) -> Outgoing:
-    """Finish and sign the job's content, which must be loaded."""
+    """Finish the job's content, which must be loaded."""
     assert job.head is not None and job.body is not None
     recipient_id, address, deliverable = job.claimed.recipient_id, job.deliverable.address, job.deliverable
     added = b""

@@ -5,8 +5,8 @@ from the moment the final dot was given to the network: from there on the messag
 heard or not heard afterwards (RFC 1047). Nothing of the dot is written before `may_send_dot` says yes. MAIL, RCPT and DATA
 leave in one write when PIPELINING is offered (RFC 2920), else one by one; when the caller has the next message at hand, its
 envelope leaves with the body before it, and the next conversation on the connection must be that message's. TLS is used
-when offered, without asking who is at the other end, unless the caller's context asks. The wire bytes are sent as they
-are; only dots are stuffed.
+when offered, without asking who is at the other end, unless the caller's context asks. The octets of a message are asked for when its
+envelope was taken (mail.finish signs then), and sent as they are; only dots are stuffed.
 
 Left to others: which hop, how many connections, what a reply means for the message (route, lanes, retry).
 `pipeline` holds the connection itself and is the only importer of aiosmtplib.
@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from app.delivery.conversation import TIMED_OUT, Conversation, Hop, Phase, Timeouts, Tls
 from app.delivery.pipeline import Dial, Dialogue, OpeningError, RawReply, opportunistic_context, readable
 from app.mail.envelope import Envelope
+from app.mail.finish import Wire
 from app.mail.reply import Reply, parse_reply
 
 __all__ = ["Connection", "Conversation", "Hop", "Phase", "Timeouts", "Tls", "opportunistic_context"]
@@ -32,7 +33,7 @@ REPLY_TEXT_LIMIT = 4096
 _ENVELOPE_PHASES = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 # Asked once, right before a body leaves: the envelope and the wire bytes of the message that goes next on this connection.
-Following = Callable[[], tuple[Envelope, bytes] | None]
+Following = Callable[[], tuple[Envelope, Wire] | None]
 
 
 class Connection:
@@ -89,7 +90,7 @@ class Connection:
         return self._begun[0] if self._begun is not None else None
 
     async def converse(
-        self, envelope: Envelope, wire: bytes, *, may_send_dot: Callable[[], bool], following: Following | None = None
+        self, envelope: Envelope, wire: Wire, *, may_send_dot: Callable[[], bool], following: Following | None = None
     ) -> Conversation:
         """Hand over one message. `wire` is the message with CRLF line ends, not dot-stuffed."""
         self._started_at, self._began = datetime.now(UTC), time.monotonic()
@@ -116,7 +117,7 @@ class Connection:
 
     # --- the envelope
 
-    def _refuse_unsendable(self, envelope: Envelope, wire: bytes) -> Reply | None:
+    def _refuse_unsendable(self, envelope: Envelope, wire: Wire) -> Reply | None:
         if envelope.utf8 and not self._takes_utf8:
             return Reply(553, "5.6.7", "the receiving server does not offer SMTPUTF8, which this mail needs")  # RFC 6531 §3.5
         if not self._takes_8bit and not wire.isascii():
@@ -127,7 +128,7 @@ class Connection:
             return Reply(552, "5.3.4", text)
         return None
 
-    def _commands(self, envelope: Envelope, wire: bytes) -> list[bytes]:
+    def _commands(self, envelope: Envelope, wire: Wire) -> list[bytes]:
         sender, recipient = envelope.return_path, envelope.recipient
         if not (sender + recipient).isprintable():
             raise ValueError("An envelope address holds a control character.")
@@ -142,7 +143,7 @@ class Connection:
         return [f"{mail}\r\n".encode(encoding), f"RCPT TO:<{recipient}>\r\n".encode(encoding), b"DATA\r\n"]
 
     async def _transact(
-        self, envelope: Envelope, wire: bytes, may_send_dot: Callable[[], bool], following: Following | None
+        self, envelope: Envelope, wire: Wire, may_send_dot: Callable[[], bool], following: Following | None
     ) -> Conversation:
         replies = await self._ask(envelope, wire)
         for index, phase in enumerate(_ENVELOPE_PHASES):
@@ -152,9 +153,9 @@ class Connection:
                 if len(replies) < len(_ENVELOPE_PHASES) and self._dialogue.broken == TIMED_OUT and self._pipelines:
                     return self._end(None, phase, TIMED_OUT)  # a command went unanswered: nobody knows which reply is whose
                 return await self._leave(phase, replies[index], replies)
-        return await self._send_body(wire, may_send_dot, following)
+        return await self._send_body(bytes(wire), may_send_dot, following)
 
-    async def _ask(self, envelope: Envelope, wire: bytes) -> list[RawReply]:
+    async def _ask(self, envelope: Envelope, wire: Wire) -> list[RawReply]:
         """The replies to the envelope, which may have left before."""
         if self._begun is not None:
             (begun, replies), self._begun = self._begun, None

@@ -5,7 +5,8 @@ can add another and keep the signature (RFC 6376 §8.15). No l= (it lets anybody
 queue or a mailbox for long). The canonical form is made once for all keys; a key is parsed once, by
 `load_signing_key`, and kept by the caller, because parsing costs more than signing.
 
-What is signed must be what is sent: `sign` takes the head as it goes out, and the caller changes nothing after it.
+What is signed must be what is sent: `Signatures` takes head and body as they go out, and the caller changes nothing after it. How long
+the signatures will be is known before they are made, which is the dearest part of a mail.
 Verifying is left to the tests and to the receivers.
 """
 
@@ -53,6 +54,9 @@ _RSA_BITS = 2048  # RFC 8301 §3.2; 4096 does not fit one DNS string and is refu
 _SPACES = re.compile(rb"  +")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _FOLD = "\r\n "
+_NAME, _END = "DKIM-Signature: ", f";{_FOLD}b="  # of a signature's field; of what stands before the signature itself
+_HASH_LETTERS = 44  # of SHA-256 as base64
+_LETTERS_OF_LINE = 72
 _WHITESPACE = re.compile(rb"[ \t]+")
 
 
@@ -64,6 +68,12 @@ class SigningKey:
     selector: str
     algorithm: Algorithm
     private_key: RSAPrivateKey | Ed25519PrivateKey
+
+    @property
+    def signature_letters(self) -> int:
+        """How long its signatures are, as base64."""
+        octets = (self.private_key.key_size + 7) // 8 if isinstance(self.private_key, RSAPrivateKey) else 64
+        return -(-octets // 3) * 4
 
     def sign(self, octets: bytes) -> bytes:
         if isinstance(self.private_key, RSAPrivateKey):
@@ -102,14 +112,24 @@ def public_record(private_key: RSAPrivateKey | Ed25519PrivateKey) -> str:
     return f"v=DKIM1; k=ed25519; p={base64.b64encode(raw).decode()}"
 
 
-def sign(head: bytes, body: bytes, keys: Sequence[SigningKey], *, timestamp: int) -> bytes:
-    """The DKIM-Signature fields of all keys, to stand before `head`; head and body as they go out."""
-    if not keys:
-        return b""
-    names, fields = _signed_fields(head)
-    body_hash = base64.b64encode(hashlib.sha256(canonical_body(body)).digest()).decode()
-    tags = (_folded_names(names), f"bh={body_hash};")
-    return b"".join([_signature(key, tags, fields, timestamp) for key in keys])
+class Signatures:
+    """The DKIM-Signature fields of all keys, to stand before `head`, which is as it goes out. `size`: of all of them, in octets."""
+
+    __slots__ = ("_beginnings", "_fields", "_keys", "size")
+
+    def __init__(self, head: bytes, keys: Sequence[SigningKey], *, timestamp: int) -> None:
+        names, self._fields = _signed_fields(head) if keys else ((), b"")
+        self._keys = keys
+        self._beginnings = [_beginning(key, names, timestamp) for key in keys]
+        self.size = sum(_size_of(key, beginning) for key, beginning in zip(keys, self._beginnings, strict=True))
+
+    def write(self, body: bytes) -> bytes:
+        """Sign head and body."""
+        if not self._keys:
+            return b""
+        body_hash = base64.b64encode(hashlib.sha256(canonical_body(body)).digest()).decode()
+        unsigned = [f"{beginning}{body_hash}{_END}" for beginning in self._beginnings]
+        return b"".join([_signature(key, one, self._fields) for key, one in zip(self._keys, unsigned, strict=True)])
 
 
 def canonical_body(body: bytes) -> bytes:
@@ -159,11 +179,21 @@ def _folded_names(names: tuple[str, ...]) -> str:
     return "\r\n ".join(lines)
 
 
-def _signature(key: SigningKey, tags: tuple[str, str], fields: bytes, timestamp: int) -> bytes:
+def _beginning(key: SigningKey, names: tuple[str, ...], timestamp: int) -> str:
+    """A signature's value up to the hash of the body."""
     first = f"v=1; a={key.algorithm}; c=relaxed/relaxed; d={key.domain};"
-    unsigned = "\r\n ".join((first, f"s={key.selector}; t={timestamp};", *tags, "b="))
+    return _FOLD.join((first, f"s={key.selector}; t={timestamp};", _folded_names(names), "bh="))
+
+
+def _size_of(key: SigningKey, beginning: str) -> int:
+    letters = key.signature_letters
+    folds = (letters - 1) // _LETTERS_OF_LINE
+    return len(_NAME) + len(beginning) + _HASH_LETTERS + len(_END) + letters + folds * len(_FOLD) + 2
+
+
+def _signature(key: SigningKey, unsigned: str, fields: bytes) -> bytes:
     # RFC 6376 §3.7: the field signs itself with an empty b= and without its line end.
     itself = f"dkim-signature:{unsigned.replace(_FOLD, ' ')}".encode()
     signature = base64.b64encode(key.sign(fields + itself)).decode()
-    folded = "\r\n ".join([signature[start : start + 72] for start in range(0, len(signature), 72)])
-    return f"DKIM-Signature: {unsigned}{folded}\r\n".encode()
+    folded = _FOLD.join([signature[start : start + _LETTERS_OF_LINE] for start in range(0, len(signature), _LETTERS_OF_LINE)])
+    return f"{_NAME}{unsigned}{folded}\r\n".encode()

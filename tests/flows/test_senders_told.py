@@ -349,9 +349,10 @@ async def test_one_that_kills_who_writes_it_is_given_up(told: House) -> None:
     ("reason", "is_told"),
     [
         ("claimed 5 times by workers that died with it", True),
-        (restored.RESTORED, False),  # it may have arrived before
-        (f"{mark_of(new_id())}, credential smtp-x: 300 recipients", False),  # a thief's
+        (restored.RESTORED, False),
+        (f"{mark_of(new_id())}, credential smtp-x: 300 recipients", False),
     ],
+    ids=["poison", "restored: it may have arrived before", "a thief's"],
 )
 async def test_of_what_the_operator_drops_the_sender_is_told_unless_it_is_a_thiefs(told: House, reason: str, is_told: bool) -> None:
     await left_alone(told)

@@ -245,7 +245,7 @@ def test_whatever_is_taken_is_signed_so_that_others_agree(fields: list[tuple[byt
         content = adopted(HEAD + b"".join(b"%b:%b\r\n" % field for field in fields) + b"\r\n" + body).content
     except Unfit:
         return
-    wire = finish(content.head, content.body, added_fields=b"", keys=[KEY], timestamp=1)
+    wire = bytes(finish(content.head, content.body, added_fields=b"", keys=[KEY], timestamp=1))
     assert dkim.verify(wire, dnsfunc=lambda name, timeout=5: RECORD.encode())
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.mail.address import Address
 from app.mail.compose import Draft, compose
-from app.mail.dkim import SigningKey, canonical_body, generate_signing_key, load_signing_key, sign
+from app.mail.dkim import Signatures, SigningKey, canonical_body, generate_signing_key, load_signing_key
 from app.mail.finish import finish
 from app.mail.unsubscribe import unsubscribe_fields
 
@@ -34,7 +34,9 @@ def verified(wire: bytes, number: int = 0) -> bool:
 
 
 def signed(body: bytes, *keys: SigningKey, head: bytes = HEAD) -> bytes:
-    return finish(head, body, added_fields=b"", keys=keys, timestamp=1_790_000_000)
+    finished = finish(head, body, added_fields=b"", keys=keys, timestamp=1_790_000_000)
+    assert len(finished) == len(bytes(finished))  # which is told before it is signed (RFC 1870)
+    return bytes(finished)
 
 
 @pytest.mark.parametrize("key", [RSA, ED], ids=["rsa", "ed25519"])
@@ -66,7 +68,7 @@ def test_whatever_is_composed_verifies_with_both_keys(subject: str, html: str, t
     draft = Draft(sender, to, (), (), (), subject, html, text)
     content = compose(draft, message_id="1@example.com", date=datetime(2026, 1, 1, tzinfo=UTC), boundary_seed=b"s")
     added = unsubscribe_fields(f"https://example.com/{'u' * 90}")
-    wire = finish(content.head, content.body, added_fields=added, keys=(RSA, ED), timestamp=1_790_000_000)
+    wire = bytes(finish(content.head, content.body, added_fields=added, keys=(RSA, ED), timestamp=1_790_000_000))
     assert wire.count(b"DKIM-Signature:") == 2
     assert verified(wire, 0)
     assert verified(wire, 1)
@@ -116,10 +118,10 @@ def test_several_of_one_name_are_signed_from_the_bottom_up() -> None:
 
 
 def test_no_length_no_expiry_no_key_no_signature() -> None:
-    signature = sign(HEAD, b"hello\r\n", (RSA,), timestamp=1).decode()
+    signature = Signatures(HEAD, (RSA,), timestamp=1).write(b"hello\r\n").decode()
     tags = [tag.strip().partition("=")[0] for tag in signature.partition(":")[2].split(";")]
     assert tags == ["v", "a", "c", "d", "s", "t", "h", "bh", "b"]
-    assert sign(HEAD, b"hello\r\n", (), timestamp=1) == b""
+    assert Signatures(HEAD, (), timestamp=1).write(b"hello\r\n") == b""
 
 
 def test_keys_of_other_kinds_are_refused() -> None:

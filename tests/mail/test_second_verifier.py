@@ -48,7 +48,7 @@ def signed(name: str, key: SigningKey) -> bytes:
     fields = {"subject": "Your order", "html": None, "text": None} | DRAFTS[name]
     draft = Draft(Address(f"orders@{DOMAIN}", "Shop"), (Address("ada@x.test"),), (), (), (), **fields)  # type: ignore[arg-type]
     content = compose(draft, message_id=f"m@{DOMAIN}", date=datetime(2026, 1, 2, tzinfo=UTC), boundary_seed=b"s" * 16)
-    return finish(content.head, content.body, added_fields=b"", keys=(key,), timestamp=1_767_312_000)
+    return bytes(finish(content.head, content.body, added_fields=b"", keys=(key,), timestamp=1_767_312_000))
 
 
 async def verdicts(wire: bytes, record: str) -> list[str]:
