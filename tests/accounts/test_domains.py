@@ -16,7 +16,7 @@ from app.accounts.domains import DomainBook, add_domain, find_dkim_record, list_
 from app.accounts.first import ensure_first_account, renew_first_key
 from app.errors import Conflict, NotFound, Unavailable
 from app.keyring import Keyring, KeyringError
-from app.mail.dkim import sign
+from app.mail.finish import finish
 from app.store.db import Database
 
 
@@ -70,7 +70,7 @@ async def test_the_record_verifies_what_the_keys_sign(database: Database, keyrin
     keys = (await DomainBook(database, keyring).signing(added.id)).keys
     assert [key.selector for key in keys] == ["stf1", "stf2"]
     head, body = b"From: a@shop.example.com\r\nTo: b@example.com\r\nSubject: s\r\n", b"hello\r\n"
-    signed = sign(head, body, keys, timestamp=1_700_000_000) + head + b"\r\n" + body
+    signed = bytes(finish(head, body, added_fields=b"", keys=keys, timestamp=1_700_000_000))
     async with database.reading() as connection:
         ((_, records),) = await list_domains(connection, accounts[0], "relay.example.net")
     published = {record.name: record.value for record in records}

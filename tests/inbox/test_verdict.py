@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from app.accounts.domains import DomainBook, add_domain
 from app.inbox import Inbox
 from app.keyring import Keyring
-from app.mail.dkim import sign as sign_content
+from app.mail.finish import finish
 from app.store.accounts import insert_account
 from app.store.db import Database
 from tests.inbox.client import RECORDS, Client, running_process
@@ -92,9 +92,10 @@ async def test_run_asks_the_house_for_the_keys_that_our_signer_uses(database: Da
     async with database.transaction() as connection:
         account_id = await insert_account(connection, "shop")
         domain = await add_domain(connection, keyring, account_id, DOMAIN, ("rsa-sha256", "ed25519-sha256"))
-    signatures = sign_content(HEAD, b"Ciao\r\n", (await DomainBook(database, keyring).signing(domain.id)).keys, timestamp=int(time.time()))
+    keys = (await DomainBook(database, keyring).signing(domain.id)).keys
+    wire = bytes(finish(HEAD, b"Ciao\r\n", added_fields=b"", keys=keys, timestamp=int(time.time())))
     async with running_process(tmp_path / "inbox", database_url=database.url) as (_, client):
-        await client.send(signatures + HEAD + b"\r\nCiao\r\n")
+        await client.send(wire)
         opened = await client.newest()
     assert opened["dkim"] == "pass"
     assert {found["algorithm"] for found in opened["dkim_signatures"]} == {"rsa-sha256", "ed25519-sha256"}

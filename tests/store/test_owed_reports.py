@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -140,7 +141,7 @@ async def test_what_was_taken_is_taken_again_as_the_same_report(database: Databa
     first = await take(database, seconds=0.0, most=2)
     rest = await take(database)  # what is owed for longer goes before
     again = await take(database)
-    assert first is not None and first == again
+    assert first is not None and again == replace(first, tries=2)
     assert rest is not None and rest.id != first.id
     assert not set(rest.recipient_ids) & set(first.recipient_ids)
 
