@@ -3,8 +3,8 @@
 Some of SUSPECT_SITE (GROUP of them) are in hand at once, beside all other work, which need not rest for rows that are innocent but for
 one in hundreds. Rows of ALONE_SITE have turns. At the beginning of a turn nothing more is claimed; when the worker's hands are empty, or
 what is left in them only waits for slow receivers, the rows are claimed one by one, each when the one before is settled. Whoever takes
-long over the last word does not hold up the rest: a turn has an end, and then the others have three times as long, if there are any.
-But no second row to be alone is ever taken beside a first.
+long over the last word does not hold up the rest: a turn has an end, and then the others have three times as long, or until they have
+nothing left. But no second row to be alone is ever taken beside a first.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Suspects:
         now = time.monotonic()
         tried = self._count(ALONE_SITE) > 0
         if not self._turn_since:
-            if tried or not waiting or now < self._others_until:
+            if tried or not waiting or (now < self._others_until and (others_wait or self._in_hand())):
                 return Turn.OTHERS
             self._turn_since = now
         spent = now - self._turn_since
