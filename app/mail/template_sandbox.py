@@ -230,8 +230,7 @@ def show(value: Any) -> Any:
 
 @pass_context
 def _money(context: Context, value: Any, currency: str = "EUR") -> str:
-    formats: Formats = context.environment.formats  # type: ignore[attr-defined]
-    return formats.money(value if type(value) in _NUMBERS else present(value), currency)
+    return formats_in(context).money(present(value), currency)
 
 
 @pass_context
