@@ -23,18 +23,18 @@ from app.store.db import HotConnection, metadata
 UNKNOWN_SITE = 0  # nobody has looked the domain up yet
 NO_SITE = -1  # the domain has no route now: delivery finds out why and says so
 SUSPECT_SITE = -2  # workers died with it: a few at once are claimed
-ALONE_SITE = -3  # … again: claimed alone
+ALONE_SITE = -3  # … again and again: claimed alone
 
 # Poison: a row that makes its worker die. What the deaths of workers that had a row in hand, since it was last settled (`claims`), make
 # of it:
 #     0, 1   nothing: workers are killed, and then hundreds of rows were in hand
-#     2      SUSPECT_SITE: few such rows are in a worker's hands at once, so few will be tried alone when that worker dies too
-#     3, 4   ALONE_SITE: claimed with nothing else in the worker's hands
-#     5      held, with the reason
-# So a poisonous row costs five workers, and no row is held for its company's sake: that counts for the first three only.
+#     2, 3   SUSPECT_SITE: few such rows are in a worker's hands at once, so few will be tried alone when that worker dies too
+#     4, 5   ALONE_SITE: claimed with nothing else in the worker's hands
+#     6      held, with the reason
+# So a poisonous row costs six workers, and no row is held for its company's sake: that counts for the first four only.
 SUSPECT_FROM_CLAIMS = 2
-ALONE_FROM_CLAIMS = 3
-HELD_FROM_CLAIMS = 5
+ALONE_FROM_CLAIMS = 4
+HELD_FROM_CLAIMS = 6
 
 queue = Table(
     "queue",

@@ -196,6 +196,9 @@ class Harness:
         await self._wait_for_webhooks()
         self.say("webhooks have been told")
         self.faults += await asyncio.gather(*self._watches)
+        await self._end_loops()
+        # What is left in a queue that did not become empty stays as it is while one list is read after the other.
+        await asyncio.to_thread(self.house.stop_workers)
         evidence = Evidence(
             attempted=read_attempted(self.attempted),
             acks=read_acks(self.acks),
@@ -206,7 +209,6 @@ class Harness:
         )
         await read_database(self.house.database, evidence)
         write_faults(self.house.directory / "faults.jsonl", evidence.faults)
-        await self._end_loops()
         return evidence
 
     async def stop_clients(self) -> None:

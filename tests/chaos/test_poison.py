@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 120.0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_poison_is_held_after_five_workers_and_takes_nobody_with_it(workers: int) -> None:
+async def test_poison_is_held_after_six_workers_and_takes_nobody_with_it(workers: int) -> None:
     options = replace(Options(**QUICK), workers=workers, lease_seconds=2.0, tenants=1)
     async with Harness(options, say=print) as harness:
         to = [f"order-{n}@site{n % 20}.example" for n in range(_INNOCENTS)]

@@ -96,7 +96,7 @@ async def test_a_row_that_kills_workers_is_suspected_then_held(database: Databas
         site = freed.site_id
         sites.append(site)
         assert freed.claims == claimed.claims
-    assert sites == [0, SUSPECT_SITE, ALONE_SITE, ALONE_SITE, ALONE_SITE]
+    assert sites == [0, SUSPECT_SITE, SUSPECT_SITE, ALONE_SITE, ALONE_SITE, ALONE_SITE]
     async with database.hot() as connection:
         assert await connection.fetchval("SELECT due_at = 'infinity' AND NOT ready FROM queue")
         told = await store.messages.hold_recipients(connection, [1], [freed.recipient_id], "poison")
