@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import quote
 
 
@@ -62,6 +63,12 @@ class RelayError(Exception):
         self.message = message
         self.errors = tuple(errors)
         self.retry_after_seconds = retry_after_seconds
+
+    @classmethod
+    def of_fields(cls, errors: Sequence[FieldError], most: int | None = None) -> Self:
+        """The refusal for these: it says what the only one says, or how many there are, and carries at most `most`."""
+        detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong."
+        return cls(detail, errors=errors[:most])
 
 
 class InvalidMessage(RelayError):

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts.credentials import Sender
+from app.accounts.streams import unknown_stream
 from app.errors import FieldError, InvalidRequest, NotFound, Unavailable
 from app.keyring import Keyring
 from app.mail.address import normalise_domain, parse_mailbox
@@ -184,9 +185,9 @@ def check_wish(wish: Wish, streams: Sequence[str] | None = None) -> Wish:
     if wish.trusted_per_hour is not None and not 1 <= wish.trusted_per_hour <= MOST_PER_HOUR:
         errors.append(FieldError("#/trusted_per_hour", "out_of_range", f"It must be between 1 and {MOST_PER_HOUR}."))
     if wish.stream is not None and streams is not None and wish.stream not in streams:
-        errors.append(FieldError("#/stream", "unknown_stream", f"There is no such stream; there are {', '.join(sorted(streams))}."))
+        errors.append(unknown_stream("#/stream", streams))
     if errors:
-        raise InvalidRequest(errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong.", errors=errors)
+        raise InvalidRequest.of_fields(errors)
     return Wish(wish.name, allowed, networks, wish.recipients_per_minute, wish.tells_failures, wish.stream, wish.trusted_per_hour)
 
 

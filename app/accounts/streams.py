@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import Conflict, NotFound, Unavailable
+from app.errors import Conflict, FieldError, NotFound, Unavailable
 from app.store.streams import FIRST_STREAMS, StreamRow
 
 LANE_CLASSES = {"transactional": 0, "bulk": 1}
@@ -97,6 +97,11 @@ def _stream(row: StreamRow, tracking: bool) -> Stream:
         row.max_age_hours,
         row.list_id,
     )
+
+
+def unknown_stream(pointer: str, known: Iterable[str], also: str = "") -> FieldError:
+    """The refusal of a name that no stream has; `also` is said before those that there are."""
+    return FieldError(pointer, "unknown_stream", f"There is no such stream; {also}there are {', '.join(sorted(known))}.")
 
 
 async def add_stream(connection: AsyncConnection, account_id: int, name: str, values: Mapping[str, Any]) -> StreamRow:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from app import store
-from app.accounts.streams import MOST_STREAMS
+from app.accounts.streams import MOST_STREAMS, unknown_stream
 from app.errors import Conflict, FieldError, NotFound
 from app.events.suppression import Reason
 from app.mail.address import parse_mailbox, suppression_key
@@ -37,7 +37,7 @@ def read_entry(entry: Entry, streams: Collection[str], account_id: int, added_by
     except ValueError as error:
         return FieldError("email", "invalid_address", str(error))
     if entry.stream != EVERY_STREAM and entry.stream not in streams:
-        return FieldError("stream", "unknown_stream", f"There is no such stream; * is all, and there are {', '.join(sorted(streams))}.")
+        return unknown_stream("stream", streams, also="* is all, and ")
     if entry.reason not in _REASONS:
         return FieldError("reason", "unknown_value", f"It must be one of {', '.join(sorted(_REASONS))}.")
     return NewSuppression(account_id, entry.stream, address, entry.reason, None, added_by)

@@ -256,9 +256,9 @@ def _invalid(error: TemplateFault) -> InvalidMessage:
 
 def _field_of_use(fault: Fault) -> FieldError:
     """Where in a submission the fault lies."""
-    if fault.code == "missing_variable":
+    if fault.code in ("missing_variable", "wrong_value"):
         return FieldError(pointer_to(("variables", *fault.variable)), fault.code, fault.sentence)
-    place = {"unknown_locale": "locale", "wrong_value": "variables"}.get(fault.code, "template")
+    place = "locale" if fault.code == "unknown_locale" else "template"
     return FieldError(f"#/{place}", fault.code, fault.sentence)
 
 

@@ -131,7 +131,7 @@ def _check(body: KeyBody, sender: Sender) -> datetime | None:
     except ValueError as error:
         errors.append(FieldError("#/expires_at", "invalid_time", str(error)))
     if errors:
-        raise InvalidRequest(errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong.", errors=errors)
+        raise InvalidRequest.of_fields(errors)
     if ALL not in sender.scopes and not sender.scopes.issuperset(body.scopes):
         raise Forbidden("A key can only give scopes that it has itself.")
     return expires_at

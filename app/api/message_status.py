@@ -23,6 +23,7 @@ from app.api.openapi import refusals
 from app.api.paging import bound_of, read_message_cursor, write_message_cursor
 from app.errors import FieldError, InvalidRequest, NotFound
 from app.events.record import EventType
+from app.mail.address import parse_mailbox
 from app.mail.times import read_time
 from app.store.ids import is_message, parse_public_id, public_id, time_of
 
@@ -143,20 +144,26 @@ async def list_messages(
     cursor: Annotated[str | None, Query(max_length=100)] = None,
     created_after: Annotated[str | None, Query(max_length=40, description="From this time on (RFC 3339 with offset).")] = None,
     created_before: Annotated[str | None, Query(max_length=40, description="Before this time (RFC 3339 with offset).")] = None,
+    recipient: Annotated[
+        str | None, Query(max_length=320, description="Messages to this address alone; `states` is then the state of this recipient.")
+    ] = None,
 ) -> Response:
     low = _time_bound(created_after, "created_after") or UUID(int=0)
     high = _time_bound(created_before, "created_before") or UUID(int=2**128 - 1)
     after = read_message_cursor(cursor, "cursor")
     high = min(high, after) if after is not None else high
+    address = _read_address(recipient) if recipient is not None else None
     async with house_of(request).database.hot() as connection:
-        rows = await store.messages.list_messages(connection, sender.account_id, low, high, limit + 1)
-        page, has_more = rows[:limit], len(rows) > limit
-        counts = await store.messages.count_states(connection, sender.account_id, page[-1].id, page[0].id) if page else {}
+        if address is None:
+            found = await store.history.list_messages(connection, sender.account_id, low, high, limit + 1)
+        else:
+            found = await store.history.list_messages_to(connection, sender.account_id, low, high, limit + 1, address)
+    page, has_more = found[:limit], len(found) > limit
     return _answer(
         {
-            "messages": [{**_message(row), "states": counts.get(row.id, {})} for row in page],
+            "messages": [{**_message(one.message), "states": one.states} for one in page],
             "has_more": has_more,
-            "next": write_message_cursor(page[-1].id) if has_more else None,
+            "next": write_message_cursor(page[-1].message.id) if has_more else None,
         }
     )
 
@@ -171,11 +178,11 @@ async def list_messages(
 async def get_message(request: Request, sender: Reader, id: str) -> Response:  # noqa: A002  (the name of the path's parameter)
     message_id = read_message_id(id)
     async with house_of(request).database.hot() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        row = await store.messages.read_message(connection, sender.account_id, message_id)
+        row = await store.history.read_message(connection, sender.account_id, message_id)
         if row is None:
             raise no_message()
-        recipients = await store.messages.read_recipients(connection, sender.account_id, message_id)
-        attempts = await store.messages.read_attempts(connection, sender.account_id, message_id, MOST_ATTEMPTS + 1)
+        recipients = await store.history.read_recipients(connection, sender.account_id, message_id)
+        attempts = await store.history.read_attempts(connection, sender.account_id, message_id, MOST_ATTEMPTS + 1)
         events = await store.events.read_timeline(connection, sender.account_id, message_id, MOST_EVENTS + 1)
         counts = {(one.about, one.type): one for one in await store.events.count_hits(connection, sender.account_id, message_id)}
     tried: dict[UUID, list[dict[str, Any]]] = {}
@@ -210,7 +217,14 @@ def _time_bound(text: str | None, name: str) -> UUID | None:
         raise InvalidRequest(str(error), errors=[FieldError(f"?{name}", "invalid_time", str(error))]) from error
 
 
-def _message(row: store.messages.MessageRow) -> dict[str, Any]:
+def _read_address(text: str) -> str:
+    try:
+        return parse_mailbox(text)
+    except ValueError as error:
+        raise InvalidRequest.of_fields([FieldError("?recipient", "invalid_address", str(error))]) from error
+
+
+def _message(row: store.history.MessageRow) -> dict[str, Any]:
     return {
         "id": public_id("msg", row.id),
         "message_id": row.rfc_message_id,
@@ -229,7 +243,7 @@ def _message(row: store.messages.MessageRow) -> dict[str, Any]:
 Counts = Mapping[tuple[UUID, str], store.events.HitCount]
 
 
-def _recipient(row: store.messages.RecipientRow, attempts: list[dict[str, Any]], counts: Counts) -> dict[str, Any]:
+def _recipient(row: store.history.RecipientRow, attempts: list[dict[str, Any]], counts: Counts) -> dict[str, Any]:
     return {
         "id": public_id("rcp", row.id),
         "email": row.address,
@@ -250,7 +264,7 @@ def _counts(found: store.events.HitCount | None) -> dict[str, int]:
     return {"all": found.all if found else 0, "by_persons": found.by_persons if found else 0}
 
 
-def _attempt(row: store.messages.KeptAttempt) -> dict[str, Any]:
+def _attempt(row: store.history.KeptAttempt) -> dict[str, Any]:
     return {
         "started_at": time_of(row.id),
         "outcome": row.outcome,

@@ -86,7 +86,7 @@ async def cancel_message(request: Request) -> Response:
     house = house_of(request)
     await house.intake.cancel(sender, message_id)
     async with house.database.hot() as connection:
-        recipients = await store.messages.read_recipients(connection, sender.account_id, message_id)
+        recipients = await store.history.read_recipients(connection, sender.account_id, message_id)
     if not any(one.state == RecipientState.CANCELLED for one in recipients):
         raise Conflict("It is too late to cancel: every recipient is settled, or being sent to right now.")
     listed = [{"id": public_id("rcp", r.id), "email": r.address, "kind": r.kind, "state": r.state, "reason": r.reason} for r in recipients]

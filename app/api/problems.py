@@ -125,12 +125,10 @@ def invalid_fields(
 
 
 def refuse_fields(errors: Sequence[FieldError], *, of_message: bool) -> RelayError:
-    number = len(errors)
-    detail = errors[0].detail if number == 1 else f"{number} fields are wrong."
+    kind: type[RelayError] = InvalidMessage if of_message else InvalidRequest
     if any(one.code == "too_large" for one in errors):
-        return MessageTooLarge(detail, errors=errors[:MOST_ERRORS])
-    kind = InvalidMessage if of_message else InvalidRequest
-    return kind(detail, errors=errors[:MOST_ERRORS])
+        kind = MessageTooLarge
+    return kind.of_fields(errors, MOST_ERRORS)
 
 
 @router.get("/problems/{code}", include_in_schema=False)

@@ -290,7 +290,7 @@ def _check(body: ReplayBody) -> tuple[list[UUID] | None, datetime, datetime]:
     elif len(times) == 2 and times["from"] >= times["to"]:
         errors.append(FieldError("#/to", "invalid_time", "It lies before the beginning."))
     if errors:
-        raise InvalidRequest(errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong.", errors=errors)
+        raise InvalidRequest.of_fields(errors)
     named = [one for one in ids if one is not None]
     if not named:
         return None, max(times["from"], datetime(1970, 1, 1, tzinfo=UTC)), min(times["to"], now)

@@ -14,10 +14,12 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
+from app.accounts.streams import unknown_stream
 from app.api.body import read_json
 from app.api.door import RawRoute, allow, find_sender, house_of
 from app.api.message_body import DateTime
@@ -55,7 +57,7 @@ Events = Annotated[
 ]
 Streams = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]] | None,
-    Field(min_length=1, max_length=20, description="Of events about mail those of these streams; null: all."),
+    Field(min_length=1, max_length=20, description="Of events about mail those of these streams of the account; null: all."),
 ]
 Tags = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]] | None,
@@ -168,6 +170,7 @@ async def create_endpoint(request: Request) -> Response:
     url, events = _check(body.url, body.events, allow_private=house.settings.webhook_allow_private)
     secret = new_secret()
     async with house.database.transaction() as connection:
+        await _check_streams(connection, sender.account_id, body.streams)
         made = await store.webhooks.insert_endpoint(
             connection,
             endpoint_id=new_id(),
@@ -238,6 +241,7 @@ async def change_endpoint(request: Request) -> Response:
     # Another URL is another receiver; enabling means: try again now.
     fresh_start = "url" in given or ("enabled" in given and body.enabled)
     async with house.database.transaction() as connection:
+        await _check_streams(connection, sender.account_id, body.streams)
         found = await store.webhooks.update_endpoint(
             connection, sender.account_id, endpoint_id, changes, fresh_start=fresh_start, from_now=body.resume == "now"
         )
@@ -303,8 +307,17 @@ def _check(url: str | None, events: list[str] | None, *, allow_private: bool) ->
     except ValueError as error:
         errors.append(FieldError("#/url", "invalid_url", str(error)))
     if errors:
-        raise InvalidRequest(errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong.", errors=errors)
+        raise InvalidRequest.of_fields(errors)
     return checked, None if events is None else sorted(set(events))
+
+
+async def _check_streams(connection: AsyncConnection, account_id: int, names: list[str] | None) -> None:
+    """A name that no stream has, nor an archived one, would be told nothing, and nobody would know why."""
+    if not names:
+        return
+    known = [stream.name for stream in await store.streams.list_streams(connection, account_id)]
+    if errors := [unknown_stream(f"#/streams/{place}", known) for place, name in enumerate(names) if name not in known]:
+        raise InvalidRequest.of_fields(errors)
 
 
 def _unique(names: list[str] | None) -> list[str] | None:

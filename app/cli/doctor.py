@@ -17,7 +17,7 @@ from app.watch.findings import Finding, Verdict, worst
 from app.watch.reach import local_addresses
 
 app = typer.Typer()
-_STATUS = {Verdict.OK: 0, Verdict.WARN: 1, Verdict.FAIL: 2}
+_STATUS = {Verdict.OK: 0, Verdict.SKIP: 0, Verdict.WARN: 1, Verdict.FAIL: 2}
 
 
 @app.command("doctor")

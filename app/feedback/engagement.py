@@ -36,18 +36,20 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who holds a token: the recipient that it was made for."""
+    """Who holds a token: the recipient that it was made for. `sender`: the From of that mail, where it is known."""
 
     account_id: int
     recipient_id: UUID
     address: str
+    sender: str | None = None
 
 
 async def find_reader(database: Database, token: Token) -> Reader | None:
     """The recipient of a token; None when its history is no longer kept."""
     async with database.hot() as connection:
         address = await store.readers.find_address(connection, token.account_id, token.recipient_id)
-    return Reader(token.account_id, token.recipient_id, address) if address is not None else None
+        sender = await store.readers.find_sender(connection, token.account_id, token.recipient_id)
+    return Reader(token.account_id, token.recipient_id, address, sender) if address is not None else None
 
 
 async def find_left(database: Database, reader: Reader) -> frozenset[str]:

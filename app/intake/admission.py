@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook, SendingDomain
-from app.accounts.streams import Stream, StreamBook
+from app.accounts.streams import Stream, StreamBook, unknown_stream
 from app.config import Settings
 from app.errors import FieldError, InvalidMessage, MessageTooLarge, SenderNotAllowed
 from app.mail.address import Address, domain_of, suppression_key
@@ -74,7 +74,7 @@ async def admit_stream(streams: StreamBook, sender: Sender, name: str) -> Stream
     known = await streams.of_account(sender.account_id)
     stream = known.get(name)
     if stream is None:
-        raise _wrong("#/stream", "unknown_stream", f"There is no such stream; there are {', '.join(sorted(known))}.")
+        raise InvalidMessage.of_fields([unknown_stream("#/stream", known)])
     return stream
 
 
@@ -137,4 +137,4 @@ def _mailboxes(addresses: Iterable[Address]) -> Iterable[str]:
 
 
 def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
-    return InvalidMessage(detail, errors=[FieldError(pointer, code, detail)])
+    return InvalidMessage.of_fields([FieldError(pointer, code, detail)])

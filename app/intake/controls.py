@@ -94,7 +94,7 @@ def read_controls(fields: Sequence[Field]) -> Controls:
         read.template(),
     )
     if faults:
-        raise InvalidMessage(faults[0].detail if len(faults) == 1 else f"{len(faults)} header fields are wrong.", errors=faults)
+        raise InvalidMessage.of_fields(faults)
     return made
 
 

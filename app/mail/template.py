@@ -19,6 +19,7 @@ from jinja2 import TemplateAssertionError, TemplateError, TemplateNotFound, Temp
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
+from jinja2.utils import missing
 
 from app.mail.template_css import inline_css
 from app.mail.template_format import DEFAULT_LOCALE as DEFAULT_LOCALE
@@ -251,9 +252,12 @@ def fault_of(error: Exception, part: Part, variables: Mapping[str, Any], source:
         return Fault(code, _bounded(error.message or ""), part, _shown(error.name or ""), error.lineno, column)
     name, line = place_of(error.__traceback__)
     if isinstance(error, MissingVariable):
-        path = (*_path_to(error.holder, variables), error.name)
-        return Fault("missing_variable", f"The variable {_dotted(path)} is missing.", part, name, line, variable=path)
-    return Fault(*_words_for(error), part, name, line)
+        holder = () if error.holder is missing else _path_to(error.holder, variables)
+        path = (*(holder or ()), error.name)
+        known = path if holder is not None else ()
+        return Fault("missing_variable", f"The variable {_dotted(path)} is missing.", part, name, line, variable=known)
+    wrong = _path_to(error.value[0], variables) if isinstance(error, FormatError) and error.value else None
+    return Fault(*_words_for(error), part, name, line, variable=wrong or ())
 
 
 def _words_for(error: Exception) -> tuple[str, str]:
@@ -297,16 +301,19 @@ def _line_read(trace: TracebackType | None) -> int:
     return line
 
 
-def _path_to(holder: Any, variables: Mapping[str, Any]) -> tuple[str | int, ...]:
-    """Where in the variables an object or list lies."""
-    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), variables)] if holder is not None else []
+def _path_to(wanted: Any, variables: Mapping[str, Any]) -> tuple[str | int, ...] | None:
+    """Where in the variables a value lies; None for what is not of them, or of which they have several (small numbers are one object)."""
+    found = None
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), variables)]
     while waiting:
         path, value = waiting.pop()
-        if value is holder:
-            return path
+        if value is wanted:
+            if found is not None:
+                return None
+            found = path
         steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-        waiting += [((*path, step), one) for step, one in steps if isinstance(one, dict | list)]
-    return ()
+        waiting += [((*path, step), one) for step, one in steps]
+    return found
 
 
 def _column_of(source: str, line: int, message: str) -> int:

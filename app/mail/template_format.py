@@ -36,7 +36,11 @@ _NO_DATE = "What |date or |datetime was given is not a date; dates are strings l
 
 
 class FormatError(ValueError):
-    """A value that cannot be written so; the sentence is for the author of the template."""
+    """A value that cannot be written so; the sentence is for the author of the template. `value`: what it is about, where that is known."""
+
+    def __init__(self, sentence: str, *value: Any) -> None:
+        super().__init__(sentence)
+        self.value = value
 
 
 @lru_cache(maxsize=256)
@@ -62,7 +66,7 @@ class Formats:
         if not isinstance(currency, str):
             raise FormatError("The currency is a code of three letters, like EUR.")
         if type(value) not in _HASHED:
-            raise FormatError(_NO_NUMBER)
+            raise FormatError(_NO_NUMBER, value)
         return _money(self, value, currency)
 
     def number(self, value: Any, decimals: int | None = None) -> str:
@@ -70,7 +74,7 @@ class Formats:
         if decimals is not None and not (type(decimals) is int and 0 <= decimals <= _MOST_DIGITS):
             raise FormatError(f"The number of decimals is 0 to {_MOST_DIGITS}.")
         if type(value) not in _HASHED:
-            raise FormatError(_NO_NUMBER)
+            raise FormatError(_NO_NUMBER, value)
         return _number(self, value, decimals)
 
     def check_money(self, value: Any, currency: str = "EUR") -> str:
@@ -114,13 +118,13 @@ def _read_number(value: Any) -> Decimal:
             pass
     elif kind is Decimal:
         return _read_number(str(value))
-    raise FormatError(_NO_NUMBER)
+    raise FormatError(_NO_NUMBER, value)
 
 
 def _read_text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 40:
-        raise FormatError(_NO_DATE)
-    return str(value)
+        raise FormatError(_NO_DATE, value)
+    return value if type(value) is str else str(value)
 
 
 # --- numbers
@@ -213,7 +217,7 @@ def _date(formats: Formats, text: str, form: str) -> str:
         if len(text) > 10:
             day = datetime.fromisoformat(text).date()
     except ValueError as error:
-        raise FormatError(_NO_DATE) from error
+        raise FormatError(_NO_DATE, text) from error
     # A pattern that asks for hours gets those of midnight, in no zone of ours.
     return _babel(lambda: babel_dates.format_date(day, form, locale=formats.locale))
 
@@ -224,7 +228,7 @@ def _datetime(formats: Formats, text: str, form: str, zone: str | None) -> str:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise FormatError("It is not a time; times are strings like 2026-11-24T09:30:00+01:00.") from error
+        raise FormatError("It is not a time; times are strings like 2026-11-24T09:30:00+01:00.", text) from error
     if zone is not None:
         at = at.replace(tzinfo=at.tzinfo or UTC)
         shown_in: Any = read_zone(zone)

@@ -53,7 +53,7 @@ class TemplateRefusal(Exception):
 
 
 class MissingVariable(Exception):
-    """A name that is not there: `name` in `holder`, or among the variables themselves when that is None."""
+    """A name that is not there: `name` in `holder`, or among the variables themselves when that is Jinja's `missing`."""
 
     def __init__(self, name: str, holder: Any) -> None:
         super().__init__(name)
@@ -67,8 +67,7 @@ class Missing(StrictUndefined):
     __slots__ = ()
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        holder = self._undefined_obj
-        raise MissingVariable(str(self._undefined_name), holder if isinstance(holder, dict | list) else None)
+        raise MissingVariable(str(self._undefined_name), self._undefined_obj)
 
     __iter__ = __str__ = __len__ = __bool__ = __contains__ = __call__ = __getitem__ = __int__ = __float__ = _refuse
     __eq__ = __ne__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = _refuse

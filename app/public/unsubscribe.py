@@ -120,6 +120,7 @@ async def _stream_page(house: Any, reader: Reader, stream: str, words: Words, *,
         words,
         title=title,
         text=sentence.format(title=known.title if known is not None else stream, address=reader.address),
+        sender=reader.sender,
         has_left=has_left,
         preferences=_preferences_path(house, reader),
     )
@@ -162,6 +163,7 @@ def _choice_page(reader: Reader, streams: list[Stream], left: frozenset[str], wo
         words,
         title=words.choose_title,
         text=words.choose.format(address=reader.address),
+        sender=reader.sender,
         streams=[(one, one.name not in left) for one in streams],
         is_saved=is_saved,
     )

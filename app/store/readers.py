@@ -23,6 +23,13 @@ async def find_address(connection: HotConnection, account_id: int, recipient_id:
     return address if address != ERASED else None
 
 
+async def find_sender(connection: HotConnection, account_id: int, recipient_id: UUID) -> str | None:
+    """The address in From of the recipient's message; by primary key. None when the message is no longer kept."""
+    query = "SELECT from_address FROM messages WHERE account_id = $1 AND id = $2"
+    sender: str | None = await connection.fetchval(query, account_id, message_of(recipient_id))
+    return sender
+
+
 async def number_event(connection: HotConnection, account_id: int, recipient_id: UUID) -> int | None:
     """The number of the recipient's next event; None when there is no such recipient (any more), or too many events of it."""
     number: int | None = await connection.fetchval(

@@ -9,11 +9,12 @@ from enum import StrEnum
 
 class Verdict(StrEnum):
     OK = "ok"
+    SKIP = "skip"  # not looked at, and why; nothing is said to be well
     WARN = "warn"  # it works, and will not always
     FAIL = "fail"  # mail is lost, refused or stands still
 
 
-_ORDER = (Verdict.OK, Verdict.WARN, Verdict.FAIL)
+_ORDER = (Verdict.SKIP, Verdict.OK, Verdict.WARN, Verdict.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class Finding:
 
 def ok(check: str, what: str) -> Finding:
     return Finding(check, Verdict.OK, what)
+
+
+def skip(check: str, why: str) -> Finding:
+    return Finding(check, Verdict.SKIP, why)
 
 
 def warn(check: str, what: str, todo: str) -> Finding:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from app.config import Settings
 from app.resolver import Found, Lack, Missing, Resolver
-from app.watch.findings import Finding, fail, judge_certificate, judge_clock, ok, warn
+from app.watch.findings import Finding, fail, judge_certificate, judge_clock, ok, skip, warn
 
 PATIENCE_SECONDS = 10.0
 _MOST_DOMAINS = 500
@@ -91,7 +91,7 @@ async def check_helo(resolver: Resolver, settings: Settings, ours: Sequence[str]
     """The name we say leads to an address of ours, and that address back to the name."""
     name = settings.helo_name
     if settings.smarthost:
-        return [ok("helo", "not looked at: all mail goes to the smarthost")]
+        return [skip("helo", "all mail goes to the smarthost")]
     if "." not in name:
         return [
             fail("helo", f"we say {name} in EHLO", "set STAFFETTA_HELO_NAME to the name that the PTR record of this server's address says")
@@ -207,11 +207,11 @@ async def check_far_clock(url: str, context: ssl.SSLContext | None = None) -> li
             head = (await reader.read(16_384)).decode("latin-1")
             writer.close()
     except (OSError, TimeoutError):
-        return [ok("clock", f"not compared with {host}: it does not answer")]
+        return [skip("clock", f"not compared with {host}: it does not answer")]
     said = next((line.partition(":")[2].strip() for line in head.splitlines() if line.lower().startswith("date:")), "")
     try:
         theirs = email.utils.parsedate_to_datetime(said).timestamp()
     except ValueError:
-        return [ok("clock", f"not compared with {host}: it says no date")]
+        return [skip("clock", f"not compared with {host}: it says no date")]
     ahead = time.time() - theirs
     return [judge_clock(host, 0.0 if 0 <= ahead < 2 else ahead)]

@@ -138,12 +138,40 @@ async def test_lists_are_paged_newest_first(rival: Any) -> None:
     assert len(after) + len(before) == 7
 
 
+async def test_mail_is_found_by_its_recipient(shop: Any, rival: Any, house: Any) -> None:
+    made = [(await shop.send(to=["Found@Example.com", f"other{n}@example.com"]))["id"] for n in range(5)]
+    await shop.send(to="lost@example.com")
+    await rival.send(to="found@example.com")
+    listed: list[dict[str, Any]] = []
+    asked: dict[str, Any] = {"recipient": "FOUND@example.com", "limit": 2}
+    while "cursor" not in asked or asked["cursor"]:
+        answer = await shop.client.get("/v1/messages", params=asked)
+        assert answer.status_code == 200, answer.text
+        MessagePage.model_validate_json(answer.content)
+        page = answer.json()
+        listed += page["messages"]
+        asked["cursor"] = page["next"]
+    assert [each["id"] for each in listed] == made[::-1]
+    assert all(each["states"] == {"ready": 1} for each in listed), "of this recipient alone"
+    assert (await shop.client.get("/v1/messages", params={"recipient": "nobody@example.com"})).json()["messages"] == []
+    async with house.database.hot() as connection:
+        await connection.execute("SET enable_seqscan = off")
+        plan = await connection.fetch(
+            f"EXPLAIN {store.history._TO}", shop.account_id, UUID(int=0), UUID(int=2**128 - 1), 50, "found@example.com"
+        )
+        await connection.execute("RESET enable_seqscan")
+    lines = "\n".join(row[0] for row in plan)
+    assert "Sort" not in lines, lines
+    assert "Index Scan Backward" in lines, lines
+
+
 @pytest.mark.parametrize(
     "query",
     [
         *("limit=0", "limit=201", "limit=-1", "limit=1e9", "limit=x", "limit=999999999999999999999999", "cursor=x", "cursor=", "cursor=bQ"),
         *("cursor=%00", "cursor=ZQAAAAAAACcjAaIJ_ASIc_CfFcGBFqiQAg", "cursor=" + "a" * 101, "cursor=é", "created_after=yesterday"),
         *("created_after=2020-01-01", "created_before=0000-01-01T00:00:00Z", "created_before=1e9", "cursor=%ed%a0%80"),
+        *("recipient=", "recipient=ada", "recipient=a%00@example.com", "recipient=%ed%a0%80@example.com", "recipient=" + "a" * 321),
     ],
 )
 async def test_wrong_parameters(shop: Any, query: str) -> None:

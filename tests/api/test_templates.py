@@ -77,7 +77,8 @@ async def test_a_preview_shows_all_three_parts(shop: Any) -> None:
     ("variables", "pointer", "code"),
     [
         ({"number": 1}, "#/variables/total", "missing_variable"),
-        ({"number": 1, "total": "much"}, "#/variables", "wrong_value"),
+        ({"number": 1, "total": "much"}, "#/variables/total", "wrong_value"),
+        ({"number": 1, "total": {"net": 1}}, "#/variables/total", "wrong_value"),
         ({"number": "\0", "total": 1}, "#/variables", "invalid_text"),
         ({"number": "a\x01b", "total": 1}, "#/variables", "invalid_text"),
         ({"number": "x" * 70_000, "total": 1}, "#/variables", "too_long"),

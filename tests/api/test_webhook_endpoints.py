@@ -86,6 +86,7 @@ async def test_twenty_endpoints_and_not_one_more(shop: Tenant, rival: Tenant) ->
         ({"events": "message.bounced"}, "#/events"),
         ({"streams": []}, "#/streams"),
         ({"streams": ["a\u0000"]}, "#/streams/0"),
+        ({"streams": ["bulk", "bluk"]}, "#/streams/1"),
         ({"tags": [""]}, "#/tags/0"),
         ({"tags": "order"}, "#/tags"),
         ({"batch_size": 0}, "#/batch_size"),

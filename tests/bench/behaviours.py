@@ -41,7 +41,6 @@ from tests.house.orders import NUMBER, a_body
 
 AGE_SECONDS = 40.0
 _HEALTHY_SITES = 5
-_BAD_RATE = 40.0  # messages a second, over all behaviours
 _ALONE_SECONDS = 40.0
 _FATES = """
 SELECT split_part(r.address, '@', -1), r.state, r.attempts, r.maybe_sent,
@@ -73,8 +72,8 @@ async def run(house: House, options: Options) -> list[Report]:
     count, rate = options.behaviour_messages * len(BEHAVIOURS), options.healthy_rate
     await _healthy(house, rate, "warm", 1_000_000_000, options.warm_seconds * 4)
     alone = await _healthy(house, rate, "alone", 1_500_000_000, _ALONE_SECONDS)
-    machine = await _beside(house, rate, "machine", 2_000_000_000, count, None)
-    beside = await _beside(house, rate, "beside", 3_000_000_000, count, options.behaviour_messages)
+    machine = await _beside(house, rate, "machine", 2_000_000_000, count, options.behaviour_rate, None)
+    beside = await _beside(house, rate, "beside", 3_000_000_000, count, options.behaviour_rate, options.behaviour_messages)
     found = await wait_until_settled(house, options.behaviour_messages, AGE_SECONDS * 3)
     p95 = {name: percentile(values, 0.95) for name, values in (("alone", alone), ("machine", machine), ("beside", beside))}
     right = sum(one.is_right(options.behaviour_messages) for one in found)
@@ -133,16 +132,16 @@ async def _healthy(house: House, rate: float, marks: str, first: int, seconds: f
     return latencies
 
 
-async def _beside(house: House, rate: float, marks: str, first: int, count: int, each: int | None) -> list[float]:
-    """The same while `count` others go out: to the behaviours, or, without `each`, to a site that takes everything."""
-    seconds = count / _BAD_RATE + 15
+async def _beside(house: House, rate: float, marks: str, first: int, count: int, bad_rate: float, each: int | None) -> list[float]:
+    """The same while `count` others go out, so many a second: to the behaviours, or, without `each`, to a site that takes everything."""
+    seconds = count / bad_rate + 15
     healthy = asyncio.create_task(_healthy(house, rate, marks, first, seconds))
     await asyncio.sleep(2)
     if each is None:
         recipients = [[f"customer{4_000_000_000 + number}@fine.{ZONE}"] for number in range(count)]
-        await post(house, recipients, _BAD_RATE)
+        await post(house, recipients, bad_rate)
     else:
-        await post(house, recipients_for(each), _BAD_RATE)
+        await post(house, recipients_for(each), bad_rate)
     return await healthy
 
 

@@ -25,6 +25,7 @@ class Options:
     webhook_haste: float = 60.0
     snapshot_seconds: float = 60.0
     behaviour_messages: int = 50  # to each behaviour
+    behaviour_rate: float = 40.0  # messages a second, over all behaviours
     healthy_rate: float = 50.0  # messages a second beside them
     smtp_mails: int = 4000  # of a round, for each side
     smtp_rounds: int = 3

@@ -55,6 +55,7 @@ async def test_the_page_asks_does_and_takes_back(shop: Any, reader: Any, send: A
     asked = await reader.get(mail.unsubscribe)
     assert ENGLISH.leave_title in text_of(asked)
     assert mail.address in asked.text
+    assert f'<p class="sender">orders@{shop.domain}</p>' in asked.text, "whose mail it is"
     assert await mail.fate() == ("ready", None)
     left = await reader.post(mail.unsubscribe, data={"leave": "1"})
     assert ENGLISH.left_title in text_of(left)
