@@ -181,7 +181,6 @@ class Settings(BaseSettings):
     inbox_http_port: int = Field(8026, description="Local inbox: HTTP port.", ge=0, le=65535)
     inbox_directory: Path = Field(Path("data/inbox"), description="Local inbox: the directory of the messages it keeps.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    log_addresses: bool = Field(False, description="Write mail addresses into logs unredacted.")
 
     @field_validator("public_url")
     @classmethod

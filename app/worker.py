@@ -269,7 +269,7 @@ def run(settings: Settings) -> None:
     import uvloop
 
     _allow_open_files()
-    log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="worker")
+    log.set_up(settings.log_level, role="worker")
 
     async def main() -> None:
         stop = asyncio.Event()
