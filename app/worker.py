@@ -1,4 +1,4 @@
-"""The worker process: an arq worker for wakes and crons, and the resident drain beside it, with the loops that post, tell senders, erase,
+"""The worker process: an arq worker for crons, and the resident drain beside it, with the loops that post, tell senders, erase,
 read what came in, and look a second time at opens and clicks.
 
 arq hosts, PostgreSQL decides. arq's worker ends when Valkey goes: it is started again with back-off while the drain goes on polling.

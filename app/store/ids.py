@@ -17,7 +17,6 @@ from uuid import UUID
 from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811  (a uuid.UUID made in C: ids are made and read per message)
 
 MAX_RECIPIENTS = 0xFFFF
-_ORDINAL_MASK = 0xFFFF
 
 
 def new_id(at: float | None = None) -> UUID:
