@@ -1,4 +1,4 @@
-"""`keyring backup`, `restore`, `rotate`, `check`: the secret keys kept safe, and whether they are the ones that the database was used with."""
+"""`keyring backup`, `restore`, `rotate`, `check`: the secret keys kept safe, and whether they are those of the database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def rotate(settings: Settings) -> None:
     keyring = Keyring.load(settings.keyring_path)
     older = ", ".join(map(str, keyring.ids))
     number = keyring.rotate()
-    print(f"{keyring.path}: key {number} was added to {older}. Next: copy the file to all machines, back it up, restart (docs/deploying.md).")
+    print(f"{keyring.path}: key {number} was added to {older}.")
+    print("Next: copy the file to all machines, back it up, restart (docs/deploying.md, Backup).")
 
 
 def check() -> int:
