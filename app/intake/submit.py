@@ -23,13 +23,13 @@ from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
+from app.errors import Conflict, InvalidMessage, RelayError
 from app.events.record import accepted_facts
 from app.intake import admission
 from app.intake.admission import Track
 from app.intake.cancel import Cancellation, cancel
 from app.intake.contents import Contents, Frame
-from app.intake.group_commit import LARGE_BYTES, RETRY_AFTER_SECONDS, GroupCommit, Verdict
+from app.intake.group_commit import LARGE_BYTES, GroupCommit, Verdict
 from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
@@ -318,16 +318,13 @@ class Intake:
     async def _replay(self, message: NewMessage) -> Receipt:
         """The receipt of the submission that used this key first; a key used with another body is refused."""
         assert message.idempotency_key is not None
-        try:
-            async with self._database.hot() as connection:
-                uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
-                if not uses:
-                    raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
-                if uses[0].body_hash != message.body_hash:
-                    raise Conflict("This Idempotency-Key was used with another body.")
-                first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
-        except store.db.CONNECTION_ERRORS as error:
-            raise Unavailable("The database is not reachable; send the request again.", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        async with store.db.refusing_while_away("send the request again"), self._database.hot() as connection:
+            uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
+            if not uses:
+                raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
+            if uses[0].body_hash != message.body_hash:
+                raise Conflict("This Idempotency-Key was used with another body.")
+            first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
         if first is None:
             raise Conflict("The message of this Idempotency-Key is no longer kept.")
         recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)

@@ -25,10 +25,9 @@ from app.mail.unsubscribe import PREFERENCES_PATH, UNSUBSCRIBE_PATH
 from app.public.forms import NotRead, Turnstile, read_form
 from app.public.pages import page, try_later, unknown_link, words_for
 from app.public.words import Words
-from app.store.db import CONNECTION_ERRORS
+from app.store.db import AWAY
 
 RETRY_AFTER_SECONDS = 30
-_AWAY: tuple[type[BaseException], ...] = (*CONNECTION_ERRORS, Unavailable)
 
 router = APIRouter()
 Answer = Callable[[Any, Token, Reader, Request, Words], Awaitable[Response]]
@@ -75,7 +74,7 @@ async def _serve(request: Request, token: Token, words: Words, answer: Answer) -
         return await answer(house, token, reader, request, words) if reader is not None else unknown_link(words)
     except NotRead as error:
         return try_later(words, error.status, seconds=RETRY_AFTER_SECONDS)
-    except _AWAY as error:
+    except (*AWAY, Unavailable) as error:
         log.reader_not_served(error)
         return try_later(words, 503, seconds=RETRY_AFTER_SECONDS)
 
