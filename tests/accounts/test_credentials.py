@@ -87,11 +87,9 @@ async def test_an_old_pepper_stays_valid(database: Database, keyring: Keyring, a
     assert (await Authenticator(database, Keyring.load(keyring.path)).authenticate(newer)).account_id == account_id
 
 
-async def test_revoked_expired_and_wrong_keys(
-    database: Database, keyring: Keyring, account_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(credentials, "POSITIVE_SECONDS", 0.05)
+async def test_revoked_expired_and_wrong_keys(database: Database, keyring: Keyring, account_id: int) -> None:
     authenticator = Authenticator(database, keyring)
+    authenticator._senders.seconds = 0.05
     revoked_id, revoked = await _create(database, keyring, account_id)
     await authenticator.authenticate(revoked)
     async with database.transaction() as connection:
