@@ -85,8 +85,7 @@ class TemplateBook:
         if version is None:
             pointer, asked = ("#/template", "published template") if use.number is None else ("#/template_version", "version")
             hint = " It is one when a version of it is published." if use.number is None else ""
-            detail = f"This account has no such {asked}.{hint}"
-            raise InvalidMessage(detail, errors=[FieldError(pointer, "unknown_template", detail)])
+            raise InvalidMessage.of_field(pointer, "unknown_template", f"This account has no such {asked}.{hint}")
         return version
 
     async def check_version(self, account_id: int, version: Version, use: TemplateUse) -> Checked:
@@ -215,7 +214,7 @@ def _check_rendered(made: Rendered) -> None:
             if part is not None and ("\0" in part or not is_encodable(part)):
                 raise ValueError("The text contains NUL or half of a surrogate pair.")
     except ValueError as error:
-        raise InvalidMessage(str(error), errors=[FieldError("#/variables", "invalid_text", str(error))]) from error
+        raise InvalidMessage.of_field("#/variables", "invalid_text", str(error)) from error
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:

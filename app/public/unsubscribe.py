@@ -28,6 +28,7 @@ from app.public.words import Words
 from app.store.db import AWAY
 
 RETRY_AFTER_SECONDS = 30
+_AWAY: tuple[type[BaseException], ...] = (*AWAY, Unavailable)
 
 router = APIRouter()
 Answer = Callable[[Any, Token, Reader, Request, Words], Awaitable[Response]]
@@ -74,7 +75,7 @@ async def _serve(request: Request, token: Token, words: Words, answer: Answer) -
         return await answer(house, token, reader, request, words) if reader is not None else unknown_link(words)
     except NotRead as error:
         return try_later(words, error.status, seconds=RETRY_AFTER_SECONDS)
-    except (*AWAY, Unavailable) as error:
+    except _AWAY as error:
         log.reader_not_served(error)
         return try_later(words, 503, seconds=RETRY_AFTER_SECONDS)
 
