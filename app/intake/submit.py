@@ -138,8 +138,7 @@ class Intake:
         key = self._begin_key(sender, submission)
         try:
             message = await self._prepare(sender, submission)
-            verdict = await self._join(message)
-            return self._receipt(message, verdict) if verdict is not None else await self._replay(message)
+            return await self._receipt(message, await self._join(message))
         finally:
             if key is not None:
                 self._keys_under_way.discard(key)
@@ -172,8 +171,7 @@ class Intake:
             pending += self._join_line(prepared, results)
             for place, message, future in pending:
                 try:
-                    verdict = await future
-                    results[place] = self._receipt(message, verdict) if verdict is not None else await self._replay(message)
+                    results[place] = await self._receipt(message, await future)
                 except RelayError as error:
                     results[place] = error
         finally:
@@ -280,9 +278,10 @@ class Intake:
             await store.partitions.make_content_days(connection, sorted(days))
         self._content_days |= days
 
-    @staticmethod
-    def _receipt(message: NewMessage, written: list[store.submissions.WrittenRecipient]) -> Receipt:
-        told = zip(message.recipients, written, strict=True)
+    async def _receipt(self, message: NewMessage, verdict: Verdict) -> Receipt:
+        if verdict is None:
+            return await self._replay(message)
+        told = zip(message.recipients, verdict, strict=True)
         return Receipt(
             message.id, message.rfc_message_id, tuple(ReceiptRecipient(r.id, r.address, r.kind, w.state, w.reason) for r, w in told)
         )

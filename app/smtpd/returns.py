@@ -24,8 +24,8 @@ from app.smtpd.connection import Connection
 from app.smtpd.content import Incoming, read_to_end, unstuffed
 from app.smtpd.door import ReturnDoor
 from app.smtpd.parameters import read_mail, read_rcpt
-from app.smtpd.replies import Refusal
-from app.store.db import AWAY
+from app.smtpd.replies import Refusal, reply_to
+from app.store.db import AWAY, away
 
 # Each return path is of one mail: who names many at once is no host that brings one back.
 _MOST_RETURN_PATHS = 10
@@ -107,7 +107,7 @@ class Return(Connection):
         try:
             return await self.door.find(address)
         except RelayError as error:
-            raise Refusal(f"{error.smtp_reply} {error.message}") from error
+            raise Refusal(reply_to(error)) from error
 
     async def _take_message(self, transaction: _Transaction) -> str:
         coming = Incoming(self.door.room, self.door.most_bytes if transaction.is_inbound else self.door.most_report_bytes)
@@ -124,7 +124,7 @@ class Return(Connection):
             return refusal.reply
         except AWAY as error:
             log.loop_failed("returns", error)
-            return "451 4.3.0 The database is not reachable: try again later"
+            return reply_to(away())
         finally:
             self.is_committing = False
             coming.give_back()
