@@ -124,7 +124,8 @@ def admit_times(settings: Settings, stream: Stream, send_at: datetime | None, ex
     kept_days = stream.content_retention_days
     if kept_days is None:
         kept_days = settings.content_retention_days
-    return Times(send_at, expires_at.astimezone(UTC), start, (max(start, expires_at) + timedelta(days=kept_days)).date())
+    expires_at = expires_at.astimezone(UTC)
+    return Times(send_at, expires_at, start, (expires_at + timedelta(days=kept_days)).date())
 
 
 def _longest_age(settings: Settings, stream: Stream) -> float:
