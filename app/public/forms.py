@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
-
-from app.recent import Recent
 
 MOST_BODY_BYTES = 16 * 1024
 SILENCE_SECONDS = 10.0
@@ -38,7 +37,7 @@ class Turnstile:
 
     def __init__(self) -> None:
         self.under_way = 0
-        self._tries: Recent[UUID, tuple[int, float]] = Recent(_REMEMBERED)
+        self._tries: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
 
     @property
     def is_full(self) -> bool:
@@ -47,10 +46,12 @@ class Turnstile:
     def may_try(self, recipient_id: UUID) -> bool:
         """Count a try of a reader; False when there were too many within a minute."""
         now = time.monotonic()
-        count, until = self._tries.get(recipient_id, (0, 0.0))
+        count, until = self._tries.pop(recipient_id, (0, 0.0))
         if until <= now:
             count, until = 0, now + TRIES_SECONDS
         self._tries[recipient_id] = (count + 1, until)
+        if len(self._tries) > _REMEMBERED:
+            self._tries.popitem(last=False)
         return count < MOST_TRIES
 
 
