@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from app.recent import Recent
@@ -46,12 +46,12 @@ class Remembered(Generic[Key, Value]):
     def kept(self, key: Key) -> Value | None:
         """What is known, without asking."""
         known = self._known.get(key)
-        return known[0] if known is not None and known[1] > time.monotonic() else None
+        return known[0] if known is not None and known[1] > monotonic() else None
 
     async def find(self, key: Key) -> Value | None:
         """What is known, or what is there; raises what `ask` raises."""
         known = self.kept(key)
-        if known is not None or self._missing.get(key, 0.0) > time.monotonic():
+        if known is not None or self._missing.get(key, 0.0) > monotonic():
             return known
         asked = self._asked.get(key)
         if asked is None:
@@ -79,7 +79,7 @@ class Remembered(Generic[Key, Value]):
         del self._asked[key]
         if has_failed:
             return
-        found, now = asked.result(), time.monotonic()
+        found, now = asked.result(), monotonic()
         if found is not None:
             self._missing.pop(key, None)
             self._known[key] = (found, now + self.seconds)

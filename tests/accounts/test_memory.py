@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import pytest
 
+from app.accounts import memory as module
 from app.accounts.memory import Remembered
 
 
@@ -28,6 +31,12 @@ class _House:
         return found
 
 
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock of memories to so many seconds after now."""
+    return lambda seconds: monkeypatch.setattr(module, "monotonic", lambda: time.monotonic() + seconds)
+
+
 async def _shut(house: _House, memory: Remembered[str, str], *keys: str) -> list[asyncio.Task[str | None]]:
     """Askers who wait at the shut door."""
     house.door.clear()
@@ -36,28 +45,29 @@ async def _shut(house: _House, memory: Remembered[str, str], *keys: str) -> list
     return waiting
 
 
-async def test_what_was_found_is_known_for_its_time() -> None:
+async def test_what_was_found_is_known_for_its_time(later: Callable[[float], None]) -> None:
     house = _House(a="one")
-    memory = Remembered(house.ask, seconds=0.05)
+    memory = Remembered(house.ask, seconds=60.0)
     assert memory.kept("a") is None
     assert await memory.find("a") == "one"
     house.there["a"] = "two"
+    later(50.0)
     assert memory.kept("a") == await memory.find("a") == "one"
-    await asyncio.sleep(0.06)
+    later(61.0)
     assert memory.kept("a") is None
     assert await memory.find("a") == "two"
     assert house.asked == ["a", "a"]
 
 
-async def test_that_there_is_nothing_is_known_for_a_shorter_time() -> None:
+async def test_that_there_is_nothing_is_known_for_a_shorter_time(later: Callable[[float], None]) -> None:
     house = _House(a="one")
-    memory = Remembered(house.ask, seconds=60.0, missing_seconds=0.05)
+    memory = Remembered(house.ask, seconds=60.0, missing_seconds=10.0)
     assert [await memory.find(key) for key in ("a", "b", "b", "a")] == ["one", None, None, "one"]
     assert house.asked == ["a", "b"]
     house.there["b"] = "two"
-    await asyncio.sleep(0.06)
+    later(11.0)
     assert await memory.find("b") == "two"
-    assert memory.kept("b") == "two"
+    assert (memory.kept("a"), memory.kept("b"), house.asked) == ("one", "two", ["a", "b", "b"])
 
 
 async def test_what_is_gone_is_not_known_any_more() -> None:
