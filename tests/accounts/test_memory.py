@@ -111,7 +111,7 @@ async def test_an_asker_who_goes_away_takes_the_answer_from_nobody() -> None:
     third = asyncio.create_task(memory.find("a"))
     await asyncio.sleep(0.01)
     house.door.set()
-    assert await asyncio.gather(second, third) == ["one", "one"]
+    assert (await second, await third) == ("one", "one")
     with pytest.raises(asyncio.CancelledError):
         await first
     assert house.asked == ["a"]
