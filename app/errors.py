@@ -70,6 +70,11 @@ class RelayError(Exception):
         detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong."
         return cls(detail, errors=errors[:most])
 
+    @classmethod
+    def of_field(cls, pointer: str, code: str, detail: str) -> Self:
+        """The refusal for this one."""
+        return cls(detail, errors=(FieldError(pointer, code, detail),))
+
 
 class InvalidMessage(RelayError):
     code, http_status, smtp_reply = "invalid_message", 422, "554 5.6.0"

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import copy
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +27,8 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 import dns.reversename
+
+from app.recent import Recent
 
 Record = TypeVar("Record")
 
@@ -67,7 +68,7 @@ class Resolver:
 
     def __init__(self, servers: Sequence[str] = (), *, longest_query_seconds: float = LONGEST_QUERY_SECONDS) -> None:
         self._dns = _make_resolver(servers, longest_query_seconds)
-        self._kept: OrderedDict[tuple[str, str], Found[Any] | Missing] = OrderedDict()
+        self._kept: Recent[tuple[str, str], Found[Any] | Missing] = Recent(MOST_KEPT)
         self._asked: dict[tuple[str, str], asyncio.Task[Found[Any] | Missing]] = {}
 
     async def mx(self, domain: str) -> Found[tuple[int, str]] | Missing:
@@ -127,9 +128,6 @@ class Resolver:
             answer = self._kept[key] = await self._ask(*key)
         finally:
             del self._asked[key]
-        self._kept.move_to_end(key)
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
         return answer
 
     async def _ask(self, name: str, kind: str) -> Found[Any] | Missing:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from app import log
+from app.recent import Recent
 
 _PREFIX = "staffetta:tally:"
 _PATIENCE_SECONDS = 1.0
@@ -113,9 +113,8 @@ class Buckets:
     """Of each name so much in so many seconds, in the memory of this process; who was not asked for longest is forgotten first."""
 
     def __init__(self, remembered: int, clock: Callable[[], float]) -> None:
-        self._remembered = remembered
         self._clock = clock
-        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._left: Recent[Hashable, tuple[float, float]] = Recent(remembered)
 
     def take(self, name: Hashable, most: int, seconds: float) -> float:
         """Seconds until there is one; 0: there is, and it is taken."""
@@ -125,7 +124,4 @@ class Buckets:
         if left < 1.0:
             return (1.0 - left) * seconds / most
         self._left[name] = (left - 1.0, now)
-        self._left.move_to_end(name)
-        if len(self._left) > self._remembered:
-            self._left.popitem(last=False)
         return 0.0

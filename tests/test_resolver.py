@@ -122,8 +122,8 @@ async def test_answers_expire_within_bounds(server: DnsServer, resolver: Resolve
     assert server.queries["restless.test", "A"] == 3
 
 
-async def test_the_least_used_are_forgotten_first(server: DnsServer, resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "MOST_KEPT", 3)
+async def test_the_least_used_are_forgotten_first(server: DnsServer, resolver: Resolver) -> None:
+    resolver._kept.most = 3
     for name in ("a", "b", "c"):
         await resolver.mx(f"{name}.sites.test")
     await resolver.mx("a.sites.test")

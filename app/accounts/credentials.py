@@ -4,31 +4,26 @@ A key reads `stf_<id>_<secret><checksum>`: a public id to find the row by, 36 ra
 all before it, so that secret scanners and typing errors are told without asking the database. It is shown once; the database
 keeps an HMAC of it under a pepper of the keyring (the row names the pepper), which a dump of the database alone cannot check.
 
-The Authenticator remembers what it found for seconds: a revoked key dies within POSITIVE_SECONDS in other processes, at once
+The Authenticator remembers what it found (accounts.memory): a revoked key dies within KNOWN_SECONDS in other processes, at once
 in the one that revoked it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import re
 import secrets
-import time
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import AccountPaused, Forbidden, NotFound, Unauthenticated, Unavailable
+from app.accounts.memory import Remembered
+from app.errors import AccountPaused, Forbidden, NotFound, Unauthenticated
 from app.keyring import Keyring
 
 # What a key may be allowed; "*" is all of them, later ones included.
@@ -54,16 +49,10 @@ SCOPES = {
 }
 ALL = "*"
 
-POSITIVE_SECONDS = 10.0
-NEGATIVE_SECONDS = 2.0
-_REMEMBERED = 10_000
-
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 12
 _SECRET_LENGTH = 36
 _TOKEN = re.compile(rf"stf_([0-9A-Za-z]{{{_ID_LENGTH}}})_([0-9A-Za-z]{{{_SECRET_LENGTH}}})([0-9A-Za-z]{{6}})", re.ASCII)
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
-_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,63 +78,34 @@ class Authenticator:
     def __init__(self, database: store.db.Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._known: OrderedDict[str, tuple[Sender, float]] = OrderedDict()
-        # Apart from the known: a flood of wrong keys drives out other wrong ones only.
-        self._refused: OrderedDict[str, float] = OrderedDict()
-        self._under_way: dict[str, asyncio.Task[Sender]] = {}
-
-    def cached(self, token: str) -> Sender | None:
-        """The sender, if it was found within the last seconds; no waiting."""
-        found = self._known.get(token)
-        return found[0] if found is not None and found[1] > time.monotonic() else None
+        self._senders = Remembered(self._ask)
+        # The sender, if it was found within the last seconds; no waiting, nor a call more for each request.
+        self.cached = self._senders.kept
 
     async def authenticate(self, token: str) -> Sender:
         """The sender of a key; raises Unauthenticated when it is none of ours, Unavailable when it cannot be asked."""
-        sender = self.cached(token)
-        if sender is not None:
-            return sender
-        if read_token(token) is None or self._refused.get(token, 0.0) > time.monotonic():
-            raise _refusal()
-        # Many requests with one key, and the key's time just up: one of them asks, all wait for it.
-        task = self._under_way.get(token)
-        if task is None:
-            task = self._under_way[token] = asyncio.create_task(self._ask(token))
-            task.add_done_callback(lambda done: self._told(token, done))
-        return await asyncio.shield(task)
+        sender = await self._senders.find(token) if read_token(token) is not None else None
+        if sender is None:
+            raise Unauthenticated("The API key is missing, wrong, expired or revoked.")
+        return sender
 
     def forget(self, key_id: str) -> None:
         """A key was revoked here: it is asked for again at its next use."""
-        for token in [token for token, (sender, _) in self._known.items() if sender.key_id == key_id]:
-            del self._known[token]
+        self._senders.forget_all(lambda token: token.startswith(f"stf_{key_id}_"))
 
-    async def _ask(self, token: str) -> Sender:
+    async def _ask(self, token: str) -> Sender | None:
         key_id, secret = read_token(token) or ("", "")
-        try:
-            async with self._database.transaction() as connection:
-                row = await store.accounts.find_key(connection, key_id)
-                # The same work for an id that is not there: no telling which ids are.
-                pepper_id = row.pepper_id if row is not None else None
-                expected = bytes(row.secret_hash) if row is not None else bytes(32)
-                matches = hmac.compare_digest(_hash_secret(self._keyring, key_id, secret, pepper_id), expected)
-                if row is None or not matches:
-                    raise _refusal()
-                if row.stamp_due:
-                    await store.accounts.stamp_key(connection, key_id)
-        except _AWAY as error:
-            raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
+        async with store.db.refusing_while_away(), self._database.transaction() as connection:
+            row = await store.accounts.find_key(connection, key_id)
+            # The same work for an id that is not there: no telling which ids are.
+            pepper_id = row.pepper_id if row is not None else None
+            expected = bytes(row.secret_hash) if row is not None else bytes(32)
+            matches = hmac.compare_digest(_hash_secret(self._keyring, key_id, secret, pepper_id), expected)
+            if row is None or not matches:
+                return None
+            if row.stamp_due:
+                await store.accounts.stamp_key(connection, key_id)
         return Sender(row.account_id, row.id, frozenset(row.scopes), row.paused_at is not None)
-
-    def _told(self, token: str, done: asyncio.Task[Sender]) -> None:
-        self._under_way.pop(token, None)
-        if done.cancelled():
-            return
-        now = time.monotonic()
-        error = done.exception()
-        if error is None:
-            _remember(self._known, token, (done.result(), now + POSITIVE_SECONDS))
-        elif isinstance(error, Unauthenticated):
-            self._known.pop(token, None)
-            _remember(self._refused, token, now + NEGATIVE_SECONDS)
 
 
 async def create_key(
@@ -207,14 +167,3 @@ def _checksum(text: str) -> str:
 
 def _random_text(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
-def _refusal() -> Unauthenticated:
-    return Unauthenticated("The API key is missing, wrong, expired or revoked.")
-
-
-def _remember(memory: OrderedDict[str, _Kept], token: str, kept: _Kept) -> None:
-    memory[token] = kept
-    memory.move_to_end(token)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)

@@ -3,33 +3,29 @@
 A domain belongs to one account (its name is unique), and only mail with exactly that domain in From is accepted from it: a
 parent, a child or a look-alike is another domain. Names are lower-case A-labels.
 
-The DomainBook answers the hot path from memory for seconds; parsed signing keys are kept too (parsing an RSA key costs a
-hundred signatures). A removed domain is forgotten elsewhere within CACHE_SECONDS.
+The DomainBook answers the hot path from memory (accounts.memory); parsed signing keys are kept too (parsing an RSA key costs a
+hundred signatures). A removed domain is forgotten elsewhere within KNOWN_SECONDS.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import Conflict, NotFound, Unavailable
+from app.accounts.memory import MOST_KNOWN, Remembered
+from app.errors import Conflict, NotFound
 from app.keyring import Keyring
 from app.mail.address import normalise_domain
 from app.mail.dkim import Algorithm, SigningKey, generate_signing_key, load_signing_key
+from app.recent import Recent
 
-CACHE_SECONDS = 10.0
-_REMEMBERED = 10_000
 DKIM_PURPOSE = "dkim"
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,53 +60,41 @@ class DomainBook:
     def __init__(self, database: store.db.Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._found: OrderedDict[tuple[int, str], tuple[SendingDomain | None, float]] = OrderedDict()
-        self._signing: OrderedDict[int, tuple[Signing, float]] = OrderedDict()
+        self._found = Remembered(self._ask)
+        self._signing = Remembered(self._ask_signing)
+        # The same as `signing`, if it was asked for within seconds.
+        self.kept_signing = self._signing.kept
         # Parsed keys outlive the seconds: which keys sign is asked again, the same sealed PEM is not parsed again.
-        self._parsed: OrderedDict[int, tuple[bytes, SigningKey]] = OrderedDict()
+        self._parsed: Recent[int, tuple[bytes, SigningKey]] = Recent(MOST_KNOWN)
 
     async def find(self, account_id: int, domain_name: str) -> SendingDomain | None:
         """The account's domain of this name (lower-case A-labels), or None when the account may not send as it."""
-        remembered = self._found.get((account_id, domain_name))
-        if remembered is not None and remembered[1] > time.monotonic():
-            return remembered[0]
-        try:
-            async with self._database.reading() as connection:
-                row = await store.domains.find_domain(connection, account_id, domain_name)
-        except _AWAY as error:
-            raise Unavailable("The database is not reachable; nothing was accepted.", retry_after_seconds=2) from error
-        found = SendingDomain(row.id, row.account_id, row.name) if row is not None else None
-        _remember(self._found, (account_id, domain_name), (found, time.monotonic() + CACHE_SECONDS))
-        return found
-
-    def kept_signing(self, domain_id: int) -> Signing | None:
-        """The same as `signing`, if it was asked for within seconds."""
-        remembered = self._signing.get(domain_id)
-        return remembered[0] if remembered is not None and remembered[1] > time.monotonic() else None
+        return await self._found.find((account_id, domain_name))
 
     async def signing(self, domain_id: int) -> Signing:
         """What a domain's mail is finished with. NotFound when it was removed: its mail must not go unsigned in silence."""
-        kept = self.kept_signing(domain_id)
-        if kept is not None:
-            return kept
-        try:
-            async with self._database.reading() as connection:
-                rows = await store.domains.list_dkim_keys(connection, [domain_id])
-        except _AWAY as error:
-            raise Unavailable("The database is not reachable; nothing can be signed.", retry_after_seconds=2) from error
-        keys = tuple(self._parse(row) for row in rows if row.signing)
-        if not keys:
+        found = await self._signing.find(domain_id)
+        if found is None:
             raise NotFound("The sending domain has no DKIM key (any more).")
-        host = rows[0].tracking_host if rows[0].tracking_verified_at is not None else None
-        found = Signing(keys, host)
-        _remember(self._signing, domain_id, (found, time.monotonic() + CACHE_SECONDS))
         return found
 
     def forget(self, account_id: int, domain_name: str) -> None:
         """The domain was added, changed or removed here."""
-        known, _ = self._found.pop((account_id, domain_name), (None, 0.0))
+        known = self._found.forget((account_id, domain_name))
         if known is not None:
-            self._signing.pop(known.id, None)
+            self._signing.forget(known.id)
+
+    async def _ask(self, key: tuple[int, str]) -> SendingDomain | None:
+        async with store.db.refusing_while_away("nothing was accepted"), self._database.reading() as connection:
+            row = await store.domains.find_domain(connection, *key)
+        return SendingDomain(row.id, row.account_id, row.name) if row is not None else None
+
+    async def _ask_signing(self, domain_id: int) -> Signing | None:
+        async with store.db.refusing_while_away("nothing can be signed"), self._database.reading() as connection:
+            rows = await store.domains.list_dkim_keys(connection, [domain_id])
+        keys = tuple(self._parse(row) for row in rows if row.signing)
+        host = rows[0].tracking_host if rows and rows[0].tracking_verified_at is not None else None
+        return Signing(keys, host) if keys else None
 
     def _parse(self, row: Any) -> SigningKey:
         sealed = bytes(row.private_key)
@@ -118,7 +102,7 @@ class DomainBook:
         if parsed is None or parsed[0] != sealed:
             pem = self._keyring.open(sealed, account_id=row.account_id, purpose=DKIM_PURPOSE)
             parsed = (sealed, load_signing_key(row.name, row.selector, pem))
-            _remember(self._parsed, row.id, parsed)
+            self._parsed[row.id] = parsed
         return parsed[1]
 
 
@@ -193,21 +177,11 @@ async def may_have_certificate(database: store.db.Database, host: str, public_ur
         name = normalise_domain(host)
     except ValueError:
         return False
-    try:
-        async with database.reading() as connection:
-            return await store.domains.is_verified_host(connection, name)
-    except _AWAY as error:
-        raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
+    async with store.db.refusing_while_away(), database.reading() as connection:
+        return await store.domains.is_verified_host(connection, name)
 
 
 async def find_dkim_record(database: store.db.Database, selector: str, domain: str) -> str | None:
     """The TXT text at selector._domainkey.domain as it should be published; how the local inbox verifies without DNS."""
     async with database.reading() as connection:
         return await store.domains.find_public_record(connection, selector, domain.lower().rstrip("."))
-
-
-def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)

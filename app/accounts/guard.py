@@ -24,11 +24,10 @@ from app.accounts import misuse
 from app.accounts.circle import Circle
 from app.accounts.misuse import Habits, LastHour, Suspicion
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
-from app.errors import Unavailable
 from app.events.notices import tell_held
 from app.jobs import Wakes
 from app.store.credential_habits import KeptHabits, Sent
-from app.store.db import CONNECTION_ERRORS, Database
+from app.store.db import CONNECTION_ERRORS, Database, away, refusing_while_away
 from app.store.incidents import mark_of
 
 FLUSH_SECONDS = 1.0
@@ -164,7 +163,7 @@ class Guard:
         except CONNECTION_ERRORS as error:
             if known is not None:
                 return known
-            raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
+            raise away() from error
 
     def _has_read(self, name: str, done: asyncio.Task[_Known]) -> None:
         self._reading.pop(name, None)
@@ -240,14 +239,12 @@ class Guard:
     async def _begin(self, name: str, account_id: int, suspicion: Suspicion, network: str | None) -> str:
         """Open an incident, or find the one that another mail has opened; why its mail is held."""
         reason = f"credential {name}: {suspicion.words}"
-        try:
+        async with refusing_while_away():
             await self.flush()
             async with self._database.hot() as connection, connection.transaction():
                 incident, is_new = await store.incidents.open_incident(connection, account_id, name, reason, network)
                 if is_new:
                     await tell_held(connection, incident, suspicion.kind)
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
         if is_new:
             log.credential_held(name, suspicion.kind, mark_of(incident.id))
             self._wakes.tell_events({account_id})

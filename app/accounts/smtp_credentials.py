@@ -3,50 +3,42 @@
 Both are made here: `smtp-<12 characters>` and 36 random characters (214 bits), in an alphabet that survives being typed into an old
 dialogue box. The password is shown once; the database keeps an HMAC of it under a pepper of the keyring, as of API keys.
 
-The SmtpCredentialBook remembers rows for seconds, also that a user name is not there: a revoked credential dies within
-CACHE_SECONDS, in sessions that are open too, because they ask again for each message. A wrong password and an unknown user name cost
+The SmtpCredentialBook remembers rows, also that a user name is not there (accounts.memory): a revoked credential dies within
+KNOWN_SECONDS, in sessions that are open too, because they ask again for each message. A wrong password and an unknown user name cost
 the same work. How often one may guess is the door's business.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
 import re
 import secrets
-import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts.credentials import Sender
+from app.accounts.memory import Remembered
 from app.accounts.streams import unknown_stream
-from app.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from app.errors import FieldError, InvalidRequest, NotFound
 from app.keyring import Keyring
 from app.mail.address import normalise_domain, parse_mailbox
 from app.store.incidents import mark_of
 
-CACHE_SECONDS = 10.0
 MOST_ALLOWED_FROM = 100
 MOST_NETWORKS = 100
 MOST_PER_MINUTE = 1_000_000
 MOST_PER_HOUR = 100_000_000
 PURPOSE = "smtp-password"
 
-_UNKNOWN_SECONDS = 2.0
-_REMEMBERED = 10_000
 _USER_NAME = re.compile(r"smtp-[0-9a-z]{12}", re.ASCII)
 _NAME_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -98,10 +90,7 @@ class SmtpCredentialBook:
     def __init__(self, database: store.db.Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._known: OrderedDict[str, tuple[SmtpCredential, float]] = OrderedDict()
-        # Apart from the known: a flood of invented user names drives out other invented ones only.
-        self._unknown: OrderedDict[str, float] = OrderedDict()
-        self._under_way: dict[str, asyncio.Task[SmtpCredential | None]] = {}
+        self._found = Remembered(self._ask)
 
     async def verify(self, user_name: str, password: str) -> SmtpCredential | None:
         """The credential, if the password is its; raises Unavailable when nobody can be asked."""
@@ -113,17 +102,7 @@ class SmtpCredentialBook:
 
     async def find(self, user_name: str) -> SmtpCredential | None:
         """The credential of this user name, unless it is revoked."""
-        now = time.monotonic()
-        known = self._known.get(user_name)
-        if known is not None and known[1] > now:
-            return known[0]
-        if _USER_NAME.fullmatch(user_name) is None or self._unknown.get(user_name, 0.0) > now:
-            return None
-        task = self._under_way.get(user_name)
-        if task is None:
-            task = self._under_way[user_name] = asyncio.create_task(self._ask(user_name))
-            task.add_done_callback(lambda done: self._told(user_name, done))
-        return await asyncio.shield(task)
+        return await self._found.find(user_name) if _USER_NAME.fullmatch(user_name) is not None else None
 
     async def was_used_from(self, user_name: str, network: str) -> bool:
         """Whether mail was sent with it from this network (misuse.network_of) for longer than a day, or its owner trusts the place."""
@@ -142,33 +121,14 @@ class SmtpCredentialBook:
 
     def forget(self, user_name: str) -> None:
         """It was changed here: it is asked for again at its next use."""
-        self._known.pop(user_name, None)
+        self._found.forget(user_name)
 
     async def _ask(self, user_name: str) -> SmtpCredential | None:
-        try:
-            async with self._database.transaction() as connection:
-                row = await store.smtp_credentials.find_smtp_credential(connection, user_name)
-                if row is not None and row.stamp_due:
-                    await store.smtp_credentials.stamp_smtp_credential(connection, user_name)
-        except _AWAY as error:
-            raise Unavailable("The database is not reachable.", retry_after_seconds=2) from error
+        async with store.db.refusing_while_away(), self._database.transaction() as connection:
+            row = await store.smtp_credentials.find_smtp_credential(connection, user_name)
+            if row is not None and row.stamp_due:
+                await store.smtp_credentials.stamp_smtp_credential(connection, user_name)
         return _credential(row) if row is not None else None
-
-    def _told(self, user_name: str, done: asyncio.Task[SmtpCredential | None]) -> None:
-        self._under_way.pop(user_name, None)
-        if done.cancelled() or done.exception() is not None:
-            return
-        found, now = done.result(), time.monotonic()
-        if found is None:
-            self._known.pop(user_name, None)
-            self._unknown[user_name] = now + _UNKNOWN_SECONDS
-            if len(self._unknown) > _REMEMBERED:
-                self._unknown.popitem(last=False)
-        else:
-            self._known[user_name] = (found, now + CACHE_SECONDS)
-            self._known.move_to_end(user_name)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
 
 
 def check_wish(wish: Wish, streams: Sequence[str] | None = None) -> Wish:

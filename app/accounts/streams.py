@@ -1,36 +1,28 @@
 """Streams as the way in asks for them: which there are, and what holds in each.
 
-The StreamBook answers from memory: the streams of an account are few, and all of them are read at once. A change is seen by other
-processes within CACHE_SECONDS. `transactional` and `bulk` are always there; a stream never changes its class, and is archived, not
-deleted: its mail and its suppressions go by its name.
+The StreamBook answers from memory (accounts.memory): the streams of an account are few, and all of them are read at once. `transactional`
+and `bulk` are always there; a stream never changes its class, and is archived, not deleted: its mail and its suppressions go by its name.
 """
 
 from __future__ import annotations
 
 import re
-import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import Conflict, FieldError, NotFound, Unavailable
+from app.accounts.memory import Remembered
+from app.errors import Conflict, FieldError, NotFound
 from app.store.streams import FIRST_STREAMS, StreamRow
 
 LANE_CLASSES = {"transactional": 0, "bulk": 1}
 CLASS_NAMES = {number: name for name, number in LANE_CLASSES.items()}
 STREAM_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?", re.ASCII)
 MOST_STREAMS = 100
-CACHE_SECONDS = 10.0
-_REMEMBERED = 10_000
-_GRACE_SECONDS = 1.0
 _ALWAYS_THERE = frozenset(name for name, _, _ in FIRST_STREAMS)
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +46,21 @@ class StreamBook:
 
     def __init__(self, database: store.db.Database) -> None:
         self._database = database
-        self._found: OrderedDict[int, tuple[Mapping[str, Stream], float]] = OrderedDict()
+        self._found = Remembered(self._ask)
 
     async def of_account(self, account_id: int) -> Mapping[str, Stream]:
         """The streams of an account that take mail, by name."""
-        remembered = self._found.get(account_id)
-        now = time.monotonic()
-        if remembered is not None:
-            if remembered[1] > now:
-                return remembered[0]
-            # One asks; the others go on with what was known, for the moment that takes.
-            self._found[account_id] = (remembered[0], now + _GRACE_SECONDS)
-        try:
-            async with self._database.reading() as connection:
-                rows = await store.streams.list_streams(connection, account_id)
-                tracking = await store.accounts.is_tracking(connection, account_id)
-        except _AWAY as error:
-            self._found.pop(account_id, None)
-            raise Unavailable("The database is not reachable; nothing was accepted.", retry_after_seconds=2) from error
-        found = {row.name: _stream(row, tracking) for row in rows if row.archived_at is None}
-        self._found[account_id] = (found, time.monotonic() + CACHE_SECONDS)
-        self._found.move_to_end(account_id)
-        if len(self._found) > _REMEMBERED:
-            self._found.popitem(last=False)
-        return found
+        return await self._found.find(account_id) or {}
 
     def forget(self, account_id: int) -> None:
         """The account's streams were changed here."""
-        self._found.pop(account_id, None)
+        self._found.forget(account_id)
+
+    async def _ask(self, account_id: int) -> Mapping[str, Stream] | None:
+        async with store.db.refusing_while_away("nothing was accepted"), self._database.reading() as connection:
+            rows = await store.streams.list_streams(connection, account_id)
+            tracking = await store.accounts.is_tracking(connection, account_id)
+        return {row.name: _stream(row, tracking) for row in rows if row.archived_at is None} or None
 
 
 def _stream(row: StreamRow, tracking: bool) -> Stream:

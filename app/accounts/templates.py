@@ -3,26 +3,22 @@
 A version is frozen when it is made: its layouts and partials are the published ones of that moment, and stay so. So a version means
 the same mail for ever, whatever is published later; to take a new layout up, a new version is made of the same sources.
 
-The TemplateBook answers from memory for seconds: what is published elsewhere is used here within CACHE_SECONDS. Versions themselves
+The TemplateBook answers from memory (accounts.memory): what is published elsewhere is used here within KNOWN_SECONDS. Versions themselves
 never change and are kept as long as there is room.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import OrderedDict
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
-from weakref import WeakValueDictionary
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
-from app.errors import FieldError, InvalidMessage, Unavailable, pointer_to
+from app.accounts.memory import Remembered
+from app.errors import FieldError, InvalidMessage, pointer_to
 from app.mail.header import check_text
 from app.mail.template import DEFAULT_LOCALE, Fault, FrozenSet, Rendered, Source, TemplateFault, UnknownNames
 from app.mail.words import is_encodable
@@ -30,13 +26,10 @@ from app.rendering import Checked, Renderer, RenderInterrupted
 from app.store.ids import parse_public_id
 from app.store.templates import NewVersion
 
-CACHE_SECONDS = 10.0
-_REMEMBERED = 5_000
 _KEPT_VERSIONS = 500
 # A layout that names a partial that names …: each step is a question to the database.
 _MOST_STEPS = 8
 _MOST_NAMED = 50
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
 
 
 @dataclass(slots=True)
@@ -78,10 +71,9 @@ class TemplateBook:
     def __init__(self, database: store.db.Database, renderer: Renderer) -> None:
         self._database = database
         self._renderer = renderer
-        # (account, what was asked for) → which version that is now; None: there is none.
-        self._named: OrderedDict[tuple[int, str, int | None], tuple[tuple[UUID, int] | None, float]] = OrderedDict()
-        self._versions: OrderedDict[tuple[int, UUID, int], Version] = OrderedDict()
-        self._loading: WeakValueDictionary[tuple[int, UUID, int], asyncio.Lock] = WeakValueDictionary()
+        # (account, what was asked for) → which version that is now.
+        self._named = Remembered(self._name)
+        self._versions = Remembered(self._load, most=_KEPT_VERSIONS, seconds=math.inf, missing_seconds=0.0)
 
     async def render(self, account_id: int, use: TemplateUse) -> Rendered:
         """Fill the template that a submission names. InvalidMessage points at what is wrong with it or with the variables."""
@@ -93,8 +85,7 @@ class TemplateBook:
         if version is None:
             pointer, asked = ("#/template", "published template") if use.number is None else ("#/template_version", "version")
             hint = " It is one when a version of it is published." if use.number is None else ""
-            detail = f"This account has no such {asked}.{hint}"
-            raise InvalidMessage(detail, errors=[FieldError(pointer, "unknown_template", detail)])
+            raise InvalidMessage.of_field(pointer, "unknown_template", f"This account has no such {asked}.{hint}")
         return version
 
     async def check_version(self, account_id: int, version: Version, use: TemplateUse) -> Checked:
@@ -127,56 +118,33 @@ class TemplateBook:
 
     async def find(self, account_id: int, template: str, number: int | None) -> Version | None:
         """The version that is meant: the published one when no number is given."""
-        asked = (account_id, template, number)
-        named = self._named.get(asked)
-        if named is None or named[1] < time.monotonic():
-            named = (await self._name(account_id, template, number), time.monotonic() + CACHE_SECONDS)
-            _remember(self._named, asked, named, _REMEMBERED)
-        if named[0] is None:
-            return None
-        return await self.fixed(account_id, *named[0])
+        named = await self._named.find((account_id, template, number)) if _may_be_name(template) else None
+        return await self.fixed(account_id, *named) if named is not None else None
 
     async def fixed(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         """A version by its number, published or not, archived or not: mail that was accepted with it has a right to it."""
-        version = self.kept(account_id, template_id, number)
-        if version is not None:
-            return version
-        key = (account_id, template_id, number)
-        async with self._loading.setdefault(key, asyncio.Lock()):  # a batch asks for its version all at once
-            version = self.kept(*key)
-            if version is None:
-                version = await self._load(*key)
-                if version is not None:
-                    _remember(self._versions, key, version, _KEPT_VERSIONS)
-        return version
+        return await self._versions.find((account_id, template_id, number))
 
     def kept(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         """The same out of memory."""
-        return self._versions.get((account_id, template_id, number))
+        return self._versions.kept((account_id, template_id, number))
 
     def forget(self, account_id: int) -> None:
         """Something of this account was published or archived here."""
-        for asked in [asked for asked in self._named if asked[0] == account_id]:
-            del self._named[asked]
+        self._named.forget_all(lambda asked: asked[0] == account_id)
 
-    async def _name(self, account_id: int, template: str, number: int | None) -> tuple[UUID, int] | None:
-        if not _may_be_name(template):
-            return None
-        try:
-            async with self._database.reading() as connection:
-                row = await store.templates.find_template(connection, account_id, *read_reference(template))
-        except _AWAY as error:
-            raise _away() from error
+    async def _name(self, asked: tuple[int, str, int | None]) -> tuple[UUID, int] | None:
+        account_id, template, number = asked
+        async with store.db.refusing_while_away("nothing was accepted"), self._database.reading() as connection:
+            row = await store.templates.find_template(connection, account_id, *read_reference(template))
         if row is None or (number or row.published) is None:
             return None
         return row.id, number or row.published
 
-    async def _load(self, account_id: int, template_id: UUID, number: int) -> Version | None:
-        try:
-            async with self._database.reading() as connection:
-                row = await store.templates.find_version(connection, account_id, template_id, number)
-        except _AWAY as error:
-            raise _away() from error
+    async def _load(self, key: tuple[int, UUID, int]) -> Version | None:
+        account_id, template_id, number = key
+        async with store.db.refusing_while_away("nothing was accepted"), self._database.reading() as connection:
+            row = await store.templates.find_version(connection, account_id, template_id, number)
         return Version(template_id, number, row.defaults, FrozenSet(**row.frozen)) if row is not None else None
 
 
@@ -246,7 +214,7 @@ def _check_rendered(made: Rendered) -> None:
             if part is not None and ("\0" in part or not is_encodable(part)):
                 raise ValueError("The text contains NUL or half of a surrogate pair.")
     except ValueError as error:
-        raise InvalidMessage(str(error), errors=[FieldError("#/variables", "invalid_text", str(error))]) from error
+        raise InvalidMessage.of_field("#/variables", "invalid_text", str(error)) from error
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:
@@ -260,14 +228,3 @@ def _field_of_use(fault: Fault) -> FieldError:
         return FieldError(pointer_to(("variables", *fault.variable)), fault.code, fault.sentence)
     place = "locale" if fault.code == "unknown_locale" else "template"
     return FieldError(f"#/{place}", fault.code, fault.sentence)
-
-
-def _away() -> Unavailable:
-    return Unavailable("The database is not reachable; nothing was accepted.", retry_after_seconds=2)
-
-
-def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > most:
-        memory.popitem(last=False)

@@ -11,10 +11,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from app.api.problems import Problem
-from app.intake.labels import LONGEST_TAG, MOST_METADATA, MOST_TAGS
+from app.intake.labels import (
+    IDEMPOTENCY_KEY,
+    LONGEST_IDEMPOTENCY_KEY,
+    LONGEST_LOCALE,
+    LONGEST_STREAM,
+    LONGEST_TAG,
+    LONGEST_TEMPLATE,
+    MOST_METADATA,
+    MOST_TAGS,
+)
 
 MOST_BATCH_ITEMS = 1000
-Stream = Annotated[str, Field(min_length=1, max_length=64, examples=["transactional", "bulk"])]
+Stream = Annotated[str, Field(min_length=1, max_length=LONGEST_STREAM, examples=["transactional", "bulk"])]
 Kind = Literal["to", "cc", "bcc"]
 State = Literal[
     "scheduled",
@@ -99,7 +108,7 @@ class MessageBody(_Body):
         str | None,
         Field(
             min_length=1,
-            max_length=100,
+            max_length=LONGEST_TEMPLATE,
             description="A template of the account, by name or id, instead of html and text. Its version is fixed now; in a batch, "
             "and on a stream of class bulk, it is filled when the mail is delivered.",
         ),
@@ -109,7 +118,7 @@ class MessageBody(_Body):
         dict[str, Any] | None, Field(description="What fills the template: any JSON, 64 KB and 16 levels of it at most.")
     ] = None
     locale: Annotated[
-        str | None, Field(max_length=40, description="The language that money and dates are written in.", examples=["it_IT"])
+        str | None, Field(max_length=LONGEST_LOCALE, description="The language that money and dates are written in.", examples=["it_IT"])
     ] = None
     attachments: Annotated[list[AttachmentBody], Field(max_length=100, fail_fast=True, default_factory=list)]
     headers: Annotated[
@@ -145,7 +154,7 @@ class BatchItem(MessageBody):
     """A message of a batch. Without a key of its own it gets `<Idempotency-Key>/<place>` when the request has one."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="BatchItem")
-    idempotency_key: Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")] = None
+    idempotency_key: Annotated[str | None, Field(min_length=1, max_length=LONGEST_IDEMPOTENCY_KEY, pattern=IDEMPOTENCY_KEY)] = None
 
 
 class BatchBody(BaseModel):

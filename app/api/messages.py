@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import time
 from typing import Any
 
@@ -27,13 +26,12 @@ from app.api.message_body import ADDRESS_MARKS, FIELD_NAMES, MOST_BATCH_ITEMS, r
 from app.api.message_status import read_message_id
 from app.api.problems import invalid_fields, problem_of, refuse_fields, request_id_of
 from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
+from app.intake.labels import is_idempotency_key
 from app.intake.submit import Receipt, Submission
 from app.store.ids import public_id
 from app.store.states import RecipientState
 from app.watch.metrics import accept_seconds, accepted_messages
 
-# RFC 9110 §5.6.2 has no rule for it; the draft (ietf-httpapi-idempotency-key) quotes it, the SDKs in use do not: both are taken.
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # Reading and composing is CPU work: between slices of a batch other requests have their turn.
 _SLICE = 20
 _JSON = "application/json"
@@ -148,9 +146,10 @@ def read_idempotency_key(request: Request) -> str | None:
     given = header_of(request, b"idempotency-key")
     if given is None:
         return None
+    # RFC 9110 §5.6.2 has no rule for it; the draft (ietf-httpapi-idempotency-key) quotes it, the SDKs in use do not: both are taken.
     if len(given) >= 2 and given[0] == given[-1] == '"':
         given = given[1:-1]
-    if _IDEMPOTENCY_KEY.fullmatch(given) is None:
+    if not is_idempotency_key(given):
         raise InvalidMessage("The Idempotency-Key must be 1 to 255 visible ASCII characters.")
     return given
 

@@ -17,13 +17,12 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, Unavailable, pointer_to
-from app.store.db import CONNECTION_ERRORS
+from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, pointer_to
+from app.store.db import AWAY, away
 from app.watch.metrics import problems
 
 MEDIA_TYPE = "application/problem+json"
@@ -187,14 +186,14 @@ async def _database_error(request: Request, error: Exception) -> Response:
     # What the statement itself got wrong is our mistake and must be seen as one; all else is the database being away.
     if isinstance(error, IntegrityError | ProgrammingError):
         raise error
-    return answer_problem(Unavailable("The database is not reachable.", retry_after_seconds=RETRY_AFTER_SECONDS), request_id_of(request))
+    return answer_problem(away(), request_id_of(request))
 
 
 _ANSWERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
     RelayError: _relay_error,
     HTTPException: _http_error,
     RequestValidationError: _parameter_error,
-    **dict.fromkeys((*CONNECTION_ERRORS, DBAPIError, PoolTimeout), _database_error),
+    **dict.fromkeys(AWAY, _database_error),
 }
 
 

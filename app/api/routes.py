@@ -33,6 +33,7 @@ from app.api import (
 )
 from app.api.door import Door, RawRoute, refuse_unknown_parameters
 from app.api.openapi import describe, json_body, refusals
+from app.intake.labels import IDEMPOTENCY_KEY, LONGEST_IDEMPOTENCY_KEY
 
 _SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _KEY_PARAMETER = {
@@ -40,7 +41,7 @@ _KEY_PARAMETER = {
     "in": "header",
     "required": False,
     "description": "1 to 255 visible ASCII characters. A request with a known key and the same body gets the first one's answer.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_IDEMPOTENCY_KEY, "pattern": IDEMPOTENCY_KEY},
 }
 _TO_PARAMETER = {
     "name": "to",

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts import credentials, domains
+from app.accounts.memory import KNOWN_SECONDS
 from app.accounts.tracking_hosts import look_at_host, public_host, set_tracking_host
 from app.cli.work import AccountName, AsJson, columns, find_account, run_work, say
 from app.config import Settings
@@ -240,7 +241,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="Id of the key.", meta
         await credentials.revoke_key(connection, None, key_id)
         return {"id": key_id, "revoked": True}
 
-    say(run_work(work), as_json, f"Key {key_id} is revoked; running servers forget it within {credentials.POSITIVE_SECONDS:.0f} seconds.")
+    say(run_work(work), as_json, f"Key {key_id} is revoked; running servers forget it within {KNOWN_SECONDS:.0f} seconds.")
 
 
 async def _described(connection: AsyncConnection, settings: Settings, account_id: int, name: str) -> Any:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts import inbound_routes
+from app.accounts.memory import KNOWN_SECONDS
 from app.cli.work import AccountName, AsJson, columns, find_account, run_work, say
 from app.config import Settings
 from app.store.ids import parse_public_id, public_id
@@ -61,7 +62,7 @@ def delete(route_id: Annotated[str, typer.Argument(help="Id of the route.", meta
         await inbound_routes.delete_route(connection, None, some_id)
         return {"id": route_id, "deleted": True}
 
-    say(run_work(work), as_json, f"{route_id} is deleted; SMTP servers forget it within {inbound_routes.CACHE_SECONDS:.0f} seconds.")
+    say(run_work(work), as_json, f"{route_id} is deleted; SMTP servers forget it within {KNOWN_SECONDS:.0f} seconds.")
 
 
 def _shown(row: Any) -> dict[str, Any]:

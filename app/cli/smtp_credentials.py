@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts import decisions, smtp_credentials
+from app.accounts.memory import KNOWN_SECONDS
 from app.accounts.smtp_credentials import Wish, check_wish
 from app.cli.work import AccountName, AsJson, columns, find_account, run_whole, run_work, say
 from app.config import Settings
@@ -101,8 +102,8 @@ def revoke(user_name: UserName, as_json: AsJson = False) -> None:
         await smtp_credentials.revoke_smtp_credential(connection, None, user_name)
         return {"user_name": user_name, "revoked": True}
 
-    seconds = smtp_credentials.CACHE_SECONDS
-    say(run_work(work), as_json, f"{user_name} is revoked; open sessions end with their next message after {seconds:.0f} seconds.")
+    words = f"{user_name} is revoked; open sessions end with their next message after {KNOWN_SECONDS:.0f} seconds."
+    say(run_work(work), as_json, words)
 
 
 @smtp_credential.command("password")

@@ -23,8 +23,6 @@ AccountName = Annotated[str, typer.Argument(help="Name of the account.", metavar
 Work = Callable[[AsyncConnection, Settings], Awaitable[Any]]
 WholeWork = Callable[[store.db.Database, Settings], Awaitable[Any]]
 
-_AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError)
-
 
 def run_work(work: Work) -> Any:
     """Do the work in one transaction; what cannot be done is one line and exit status 1."""
@@ -53,7 +51,7 @@ def run_whole(work: WholeWork) -> Any:
         sys.exit(f"staffetta: {error.message}")
     except (ValueError, KeyringError) as error:
         sys.exit(f"staffetta: {error}")
-    except (*store.db.SCHEMA_ERRORS, *_AWAY) as error:
+    except (*store.db.SCHEMA_ERRORS, *store.db.AWAY) as error:
         sys.exit(f"staffetta: {_why(error, settings.database_url)}")
 
 

@@ -29,6 +29,7 @@ from app.delivery.lanes import BULK, TRANSACTIONAL
 from app.delivery.lease import Lease
 from app.delivery.suspects import Suspects, Turn
 from app.jobs import Wakes
+from app.recent import Recent
 from app.store.queue import ALONE_SITE, FIRST_SHARE, SUSPECT_SITE, UNKNOWN_SITE, Ask, Claimed, Share
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -81,7 +82,7 @@ class Claims:
         self._suspects = Suspects(in_hand, lambda: held_of(lease.worker_id))
         # lane -> account -> claimed up to
         self._known: dict[_Lane, OrderedDict[int, datetime]] = {}
-        self._past: OrderedDict[Share, tuple[datetime, float]] = OrderedDict()
+        self._past: Recent[Share, tuple[datetime, float]] = Recent(_REMEMBERED)
         # sites, by class: who has no room for bulk need not look through thousands of its lanes
         self._hungry: tuple[OrderedDict[int, None], OrderedDict[int, None]] = (OrderedDict(), OrderedDict())
         self._told_again: set[Share] = set()
@@ -290,9 +291,6 @@ class Claims:
         """How far a share was claimed, and when it last gave something: what is ready much later lies before that place."""
         since = time.monotonic() if came else self._past.get(share, (after, 0.0))[1]
         self._past[share] = (after, since)
-        self._past.move_to_end(share)
-        while len(self._past) > _REMEMBERED:
-            self._past.popitem(last=False)
 
     def _widen(self, asks: list[Ask], rows: list[Claimed]) -> None:
         """Note the sites that always have more than we can take: their owner gives them another slot (drain)."""

@@ -16,7 +16,7 @@ which others need.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 
 import orjson
 
@@ -28,6 +28,7 @@ from app.mail.compose import compose_body
 from app.mail.finish import CLICKS, OPENS
 from app.mail.template import Rendered
 from app.mail.tracking import CutBody, cut_body, plan_composed
+from app.recent import Recent
 
 _POOL_SECONDS = 10.0
 _INTERRUPTED_SECONDS = 300.0
@@ -54,7 +55,7 @@ class Filler:
         self._most_bytes = settings.max_message_bytes
         self._own_urls = (f"{settings.public_url.rstrip('/')}/",)
         self._waiting: defaultdict[int, int] = defaultdict(int)
-        self._takes: OrderedDict[int, float] = OrderedDict()  # seconds of an account's renders elsewhere, about
+        self._takes: Recent[int, float] = Recent(_REMEMBERED)  # seconds of an account's renders elsewhere, about
 
     def fill_at_once(self, job: Job) -> bool:
         """Make the mail of a job if nothing must be waited for; whether it is there. InvalidMessage when there can be none."""
@@ -106,9 +107,7 @@ class Filler:
             raise NotNow("templates cannot be rendered right now", _POOL_SECONDS) from error
         finally:
             took = (time.monotonic() - began) / place  # one at a time: those before it in the line took as long
-            self._takes[account_id] = (3 * self._takes.pop(account_id, took) + took) / 4
-            if len(self._takes) > _REMEMBERED:
-                self._takes.popitem(last=False)
+            self._takes[account_id] = (3 * self._takes.get(account_id, took) + took) / 4
             self._waiting[account_id] -= 1
             if not self._waiting[account_id]:
                 del self._waiting[account_id]

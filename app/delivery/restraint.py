@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +22,7 @@ from app.delivery.lanes import Site
 from app.delivery.lease import Lease
 from app.delivery.pacing import Pace, Silence
 from app.delivery.providers import Provider
+from app.recent import Recent
 
 _MOST_REMEMBERED = 10_000
 
@@ -34,8 +34,8 @@ class Restraint:
         self._settings = settings
         self._lease = lease
         self._start = start
-        self._limited: OrderedDict[int, tuple[Provider, Pace | None]] = OrderedDict()
-        self._silent: OrderedDict[int, Silence] = OrderedDict()
+        self._limited: Recent[int, tuple[Provider, Pace | None]] = Recent(_MOST_REMEMBERED)
+        self._silent: Recent[int, Silence] = Recent(_MOST_REMEMBERED)
 
     # --- what a site is known by
 
@@ -55,8 +55,6 @@ class Restraint:
         site.provider = provider
         site.pace = Pace(provider.messages_per_second) if provider.messages_per_second else None
         self._limited[site.id] = provider, site.pace
-        if len(self._limited) > _MOST_REMEMBERED:
-            self._limited.popitem(last=False)
 
     def is_limited(self, site_id: int) -> bool:
         """Whether a site has limits of its own, so that more workers would not make it faster."""
@@ -104,8 +102,6 @@ class Restraint:
             return
         if site.silence is None:
             site.silence = self._silent[site.id] = Silence(self._settings.retry_first_seconds)
-            if len(self._silent) > _MOST_REMEMBERED:
-                self._silent.popitem(last=False)
         words = str(conversation.reply) if conversation.reply is not None else conversation.error
         site.silence.failed(f"{conversation.hop.host or 'the site'}: {words} ({conversation.phase})", time.monotonic())
 

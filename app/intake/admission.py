@@ -6,9 +6,11 @@ HTTP body (other doors use the sentence). Syntax was the door's business, suppre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
 
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook, SendingDomain
@@ -20,16 +22,28 @@ from app.mail.address_list import domains_in_name
 from app.mail.compose import Draft
 from app.mail.finish import CLICKS, OPENS, UNSUBSCRIBE
 from app.mail.unsubscribe import has_field
+from app.store.ids import recipient_id
+from app.store.submissions import NewRecipient
 
 LONGEST_SCHEDULE = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When a message may be sent first, when it is given up, and when its content may go."""
+    """When a message may be sent first, when it is given up, what its Date field says, and when its content may go."""
 
     send_at: datetime | None
     expires_at: datetime
+    dated: datetime
+    purge_on: date
+
+
+class Named(NamedTuple):
+    """A recipient as a submission names it. `dsn` is JSON text: what its sender wants to be told of it, None for nothing."""
+
+    address: str
+    kind: str
+    dsn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,41 +114,48 @@ def admit_times(settings: Settings, stream: Stream, send_at: datetime | None, ex
         send_at = None
     start = send_at or now
     if start - now > LONGEST_SCHEDULE:
-        raise _wrong("#/send_at", "too_far", "send_at may lie at most 366 days ahead.")
+        raise InvalidMessage.of_field("#/send_at", "too_far", "send_at may lie at most 366 days ahead.")
     if expires_at is None:
-        hours = stream.max_age_hours
-        if hours is None:
-            hours = settings.max_age_hours_bulk if stream.lane_class else settings.max_age_hours_transactional
-        return Times(send_at, start + timedelta(hours=hours))
-    if expires_at <= start:
-        raise _wrong("#/expires_at", "too_early", "expires_at lies before the message could be sent.")
-    if expires_at - start > LONGEST_SCHEDULE:
-        raise _wrong("#/expires_at", "too_far", "expires_at may lie at most 366 days after sending.")
-    return Times(send_at, expires_at.astimezone(UTC))
+        expires_at = start + timedelta(hours=_longest_age(settings, stream))
+    elif expires_at <= start:
+        raise InvalidMessage.of_field("#/expires_at", "too_early", "expires_at lies before the message could be sent.")
+    elif expires_at - start > LONGEST_SCHEDULE:
+        raise InvalidMessage.of_field("#/expires_at", "too_far", "expires_at may lie at most 366 days after sending.")
+    kept_days = stream.content_retention_days
+    if kept_days is None:
+        kept_days = settings.content_retention_days
+    expires_at = expires_at.astimezone(UTC)
+    return Times(send_at, expires_at, start, (expires_at + timedelta(days=kept_days)).date())
 
 
-def admit_recipients(draft: Draft, most: int) -> list[tuple[str, str, str]]:
-    """(address, suppression key, kind) of each recipient; one that is named twice gets the mail once."""
-    seen: dict[str, tuple[str, str, str]] = {}
+def _longest_age(settings: Settings, stream: Stream) -> float:
+    if stream.max_age_hours is not None:
+        return stream.max_age_hours
+    return settings.max_age_hours_bulk if stream.lane_class else settings.max_age_hours_transactional
+
+
+def named_in(draft: Draft) -> Iterator[Named]:
+    """Whom a draft is to."""
     for kind, addresses in (("to", draft.to), ("cc", draft.cc), ("bcc", draft.bcc)):
-        for mailbox in _mailboxes(addresses):
-            key = suppression_key(mailbox)
-            seen.setdefault(key, (mailbox, key, kind))
-    if not seen:
-        raise _wrong("#/to", "missing", "There is no recipient.")
-    if len(seen) > most:
-        raise _wrong("#/to", "too_many", f"At most {most} recipients are allowed in one message.")
-    return list(seen.values())
+        for address in addresses:
+            yield Named(address.mailbox, kind)
+
+
+def admit_recipients(message_id: UUID, named: Iterable[Named], most: int) -> list[NewRecipient]:
+    """The recipients of a message; who is named twice gets the mail once, as he was named first."""
+    found: dict[str, NewRecipient] = {}
+    for one in named:
+        key = suppression_key(one.address)
+        if key in found:
+            continue
+        if len(found) == most:
+            raise InvalidMessage.of_field("#/to", "too_many", f"At most {most} recipients are allowed in one message.")
+        found[key] = NewRecipient(recipient_id(message_id, len(found) + 1), one.address, key, one.kind, one.dsn)
+    if not found:
+        raise InvalidMessage.of_field("#/to", "missing", "There is no recipient.")
+    return list(found.values())
 
 
 def admit_size(size_bytes: int, most: int) -> None:
     if size_bytes > most:
         raise MessageTooLarge(f"The message has {size_bytes} bytes as MIME; at most {most} are allowed.")
-
-
-def _mailboxes(addresses: Iterable[Address]) -> Iterable[str]:
-    return (address.mailbox for address in addresses)
-
-
-def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
-    return InvalidMessage.of_fields([FieldError(pointer, code, detail)])

@@ -5,7 +5,6 @@ A recipient in a worker's hands is too late: its mail may be leaving this very m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from app import store
@@ -13,16 +12,11 @@ from app.errors import NotFound
 from app.events.record import Event, EventType, record
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
-    """Which recipients were withdrawn; the others were claimed or decided before."""
+async def cancel(database: store.db.Database, account_id: int, message_id: UUID) -> bool:
+    """Withdraw a message's waiting recipients, in one transaction with their events; whether there were any.
 
-    cancelled: tuple[UUID, ...]
-    too_late: tuple[UUID, ...]
-
-
-async def cancel(database: store.db.Database, account_id: int, message_id: UUID) -> Cancellation:
-    """Withdraw a message's waiting recipients, in one transaction with their events. NotFound when the account has no such message."""
+    NotFound when the account has no such message.
+    """
     async with database.hot() as connection, connection.transaction():
         recipients = await store.messages.list_recipient_ids(connection, account_id, message_id)
         if not recipients:
@@ -30,5 +24,4 @@ async def cancel(database: store.db.Database, account_id: int, message_id: UUID)
         withdrawn = await store.queue.withdraw(connection, account_id, recipients)
         told = await store.messages.cancel_recipients(connection, account_id, withdrawn)
         await record(connection, [Event(EventType.CANCELLED, t.account_id, t.recipient_id, t.events, {}) for t in told])
-    gone = frozenset(withdrawn)
-    return Cancellation(tuple(withdrawn), tuple(r for r in recipients if r not in gone))
+    return bool(withdrawn)

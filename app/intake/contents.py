@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -22,8 +22,9 @@ from app.accounts.domains import SendingDomain
 from app.accounts.streams import Stream
 from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import FieldError, InvalidMessage
+from app.errors import InvalidMessage
 from app.intake import admission
+from app.intake.admission import Times
 from app.intake.moulds import Moulds, digest_of
 from app.mail.adopt import Adopted, Finished, adopt
 from app.mail.compose import Content, Draft, compose, compose_body, compose_head
@@ -40,17 +41,21 @@ _TEXT_GROWTH, _FILE_GROWTH = 1.05, 1.37
 
 @dataclass(slots=True)
 class Frame:
-    """What is settled of a message before its content is made. `dated` is what its Date field says."""
+    """What is settled of a message before its content is made."""
 
     account_id: int
     message_id: UUID
     rfc_id: str
-    dated: datetime
-    purge_on: date
+    accepted_at: datetime
+    times: Times
     stream: Stream
     domain: SendingDomain
     campaign: str
     adds: int
+
+    @property
+    def tracks(self) -> bool:
+        return bool(self.adds & (OPENS | CLICKS))
 
 
 @dataclass(slots=True)
@@ -87,9 +92,9 @@ class Contents:
         return self._whole(frame, await self._fill(frame.account_id, draft, use))
 
     def _whole(self, frame: Frame, draft: Draft) -> Made:
-        tracks = bool(frame.adds & (OPENS | CLICKS))
+        seed, dated = frame.message_id.bytes, frame.times.dated
         try:
-            content = compose(draft, message_id=frame.rfc_id, date=frame.dated, boundary_seed=frame.message_id.bytes, link_spans=tracks)
+            content = compose(draft, message_id=frame.rfc_id, date=dated, boundary_seed=seed, link_spans=frame.tracks)
         except ValueError as error:
             raise InvalidMessage(str(error)) from error
         return self._kept(frame, draft, content, lambda: self._plan(content))
@@ -97,7 +102,7 @@ class Contents:
     async def adopt(self, frame: Frame, draft: Draft, finished: Finished, use: TemplateUse | None, trace: bytes) -> Made:
         """The content of a finished mail, `trace` on top; with a template its texts take the place of the mail's own, whose files stay."""
         try:
-            adopted = adopt(finished, message_id=frame.rfc_id, date=frame.dated, trace=trace)
+            adopted = adopt(finished, message_id=frame.rfc_id, date=frame.times.dated, trace=trace)
         except Unfit as unfit:
             raise InvalidMessage(str(unfit)) from unfit
         if use is not None:
@@ -122,9 +127,9 @@ class Contents:
         draft = replace(draft, subject=subject)
         variables = orjson.dumps(use.variables)
         try:
-            head = compose_head(draft, message_id=frame.rfc_id, date=frame.dated) + _standing_fields(frame, draft)
+            head = compose_head(draft, message_id=frame.rfc_id, date=frame.times.dated) + _standing_fields(frame, draft)
             mould, is_new = self.moulds.choose(
-                frame.account_id, version, use.locale, draft.attachments, files_digest, frame.purge_on, head=head, variables=variables
+                frame.account_id, version, use.locale, draft.attachments, files_digest, frame.times.purge_on, head=head, variables=variables
             )
         except ValueError as error:
             raise InvalidMessage(str(error)) from error
@@ -146,9 +151,7 @@ class Contents:
         try:
             files = read_files(adopted)
             draft = await self._fill(frame.account_id, draft, use)
-            content = compose_body(
-                draft.html, draft.text, files, boundary_seed=frame.message_id.bytes, link_spans=bool(frame.adds & (OPENS | CLICKS))
-            )
+            content = compose_body(draft.html, draft.text, files, boundary_seed=frame.message_id.bytes, link_spans=frame.tracks)
         except ValueError as error:
             raise InvalidMessage(str(error)) from error
         content.head = without_content_fields(adopted.content.head, draft.subject) + content.head
@@ -161,7 +164,7 @@ class Contents:
         return _as_stored(plan_composed(content.body, content.links, content.pixel, own=self._own_urls))
 
     def _plan_adopted(self, frame: Frame, adopted: Adopted) -> str | None:
-        if not frame.adds & (OPENS | CLICKS):
+        if not frame.tracks:
             return None
         content = adopted.content
         return _as_stored(plan_tracking(content.body, content.parts, sealed=adopted.sealed, own=self._own_urls))
@@ -174,14 +177,12 @@ def _as_stored(plan: TrackingPlan) -> str | None:
 def _subject_of(draft: Draft, rendered: str | None) -> str:
     subject = draft.subject or rendered
     if not subject:
-        detail = "Neither the message nor the template has a subject."
-        raise InvalidMessage(detail, errors=[FieldError("#/subject", "missing", detail)])
+        raise InvalidMessage.of_field("#/subject", "missing", "Neither the message nor the template has a subject.")
     return subject
 
 
 def _no_texts() -> InvalidMessage:
-    detail = "The template has neither html nor text."
-    return InvalidMessage(detail, errors=[FieldError("#/template", "missing", detail)])
+    return InvalidMessage.of_field("#/template", "missing", "The template has neither html nor text.")
 
 
 def _standing_fields(frame: Frame, draft: Draft) -> bytes:

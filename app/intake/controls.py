@@ -18,7 +18,6 @@ Any other of the name is refused: a typing error must not be obeyed in silence b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +28,18 @@ import orjson
 from app.accounts.templates import TemplateUse
 from app.errors import FieldError, InvalidMessage, pointer_to
 from app.intake.admission import Track
-from app.intake.labels import LONGEST_TAG, MOST_METADATA, MOST_TAGS, check_metadata_size, check_metadata_text, check_variables
+from app.intake.labels import (
+    LONGEST_LOCALE,
+    LONGEST_STREAM,
+    LONGEST_TAG,
+    LONGEST_TEMPLATE,
+    MOST_METADATA,
+    MOST_TAGS,
+    check_metadata_size,
+    check_metadata_text,
+    check_variables,
+    is_idempotency_key,
+)
 from app.mail.address import parse_mailbox
 from app.mail.fields import Field
 from app.mail.header import check_text
@@ -38,7 +48,6 @@ from app.mail.words import decode_words
 
 PREFIX = "X-Staffetta-"
 _OFTEN = frozenset(("tag", "metadata"))
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACKS = {"opens": Track(opens=True, clicks=False), "clicks": Track(opens=False, clicks=True), "off": Track(opens=False, clicks=False)}
 _BOTH = Track(opens=True, clicks=True)
 _Read = TypeVar("_Read")
@@ -132,7 +141,7 @@ class _Reading:
 
 
 def _stream(value: str) -> str:
-    if not 1 <= len(value) <= 64:
+    if not 1 <= len(value) <= LONGEST_STREAM:
         raise ValueError("It must be the name of a stream.")
     return value
 
@@ -183,14 +192,14 @@ def _track(value: str) -> Track:
 
 
 def _key(value: str) -> str:
-    if _KEY.fullmatch(value) is None:
+    if not is_idempotency_key(value):
         raise ValueError("It must be 1 to 255 visible ASCII characters.")
     return value
 
 
 def _template(value: str) -> str:
     name = decode_words(value)
-    if not 1 <= len(name) <= 100:
+    if not 1 <= len(name) <= LONGEST_TEMPLATE:
         raise ValueError("It must be the name or the id of a template.")
     return name
 
@@ -202,7 +211,7 @@ def _version(value: str) -> int:
 
 
 def _locale(value: str) -> str:
-    if not 1 <= len(value) <= 40:
+    if not 1 <= len(value) <= LONGEST_LOCALE:
         raise ValueError("It must be a locale, like it_IT.")
     return value
 

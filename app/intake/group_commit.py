@@ -18,7 +18,7 @@ import asyncpg
 
 from app import log
 from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
-from app.store.db import CONNECTION_ERRORS
+from app.store.db import CONNECTION_ERRORS, away
 from app.store.submissions import NewMessage, WrittenRecipient
 
 # What became of each recipient, in order. None: the submission's idempotency key is taken, nothing of it was written.
@@ -30,7 +30,7 @@ LARGE_BYTES = 128 * 1024
 # The rest between small groups: so long, unless so many are waiting.
 _REST_SECONDS = 0.002
 _COMPANY = 8
-RETRY_AFTER_SECONDS = 2
+_RETRY_AFTER_SECONDS = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +63,7 @@ class GroupCommit:
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
-        self._refuse(list(self._line), Unavailable("The server is stopping.", retry_after_seconds=RETRY_AFTER_SECONDS))
+        self._refuse(list(self._line), Unavailable("The server is stopping.", retry_after_seconds=_RETRY_AFTER_SECONDS))
         self._line.clear()
 
     def add(self, message: NewMessage) -> asyncio.Future[Verdict]:
@@ -72,7 +72,7 @@ class GroupCommit:
         rows = len(message.recipients)
         is_full = self._line_rows + rows > self._waiting_rows or self._line_bytes + size > self._waiting_bytes
         if is_full and self._line:
-            raise Unavailable("Too many submissions are waiting to be written.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            raise Unavailable("Too many submissions are waiting to be written.", retry_after_seconds=_RETRY_AFTER_SECONDS)
         waiting = _Waiting(message, size, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         self._line_rows += rows
@@ -90,7 +90,7 @@ class GroupCommit:
             try:
                 await self._write_group(group)
             except asyncio.CancelledError:
-                self._refuse(group, Unavailable("The server is stopping.", retry_after_seconds=RETRY_AFTER_SECONDS))
+                self._refuse(group, Unavailable("The server is stopping.", retry_after_seconds=_RETRY_AFTER_SECONDS))
                 raise
             if len(group) > 1 and len(self._line) < _COMPANY:
                 await asyncio.sleep(_REST_SECONDS)
@@ -118,7 +118,7 @@ class GroupCommit:
             verdicts = await self._write([w.message for w in group])
         except CONNECTION_ERRORS as error:
             log.accept_failed(len(group), error)
-            self._refuse(group, _away())
+            self._refuse(group, away("nothing was accepted"))
         except Exception as error:
             if len(group) == 1:
                 self._refuse(group, _refusal_of(error))
@@ -137,10 +137,6 @@ class GroupCommit:
                 waiting.verdict.set_exception(error)
 
 
-def _away() -> Unavailable:
-    return Unavailable("The database is not reachable; nothing was accepted.", retry_after_seconds=RETRY_AFTER_SECONDS)
-
-
 def _refusal_of(error: Exception) -> RelayError:
     """What a submission that failed alone is told."""
     if isinstance(error, RelayError):
@@ -151,4 +147,4 @@ def _refusal_of(error: Exception) -> RelayError:
         log.accept_failed(1, error)
         return InvalidMessage("The message holds a character that cannot be stored.")
     log.accept_failed(1, error)
-    return _away()
+    return away("nothing was accepted")

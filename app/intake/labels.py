@@ -1,4 +1,4 @@
-"""What an account may say beside a mail, whichever door it says it at: tags, metadata and the variables of a template, within limits."""
+"""What may be said beside a mail, whichever door it is said at, within limits: tags, metadata, variables of a template, a key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import orjson
 
 from app.mail.words import is_encodable
 
+# Visible ASCII: what a header field carries as it is.
+IDEMPOTENCY_KEY: Final = "^[!-~]+$"
+LONGEST_IDEMPOTENCY_KEY: Final = 255
+LONGEST_STREAM: Final = 64
+LONGEST_TEMPLATE: Final = 100
+LONGEST_LOCALE: Final = 40
 MOST_TAGS: Final = 10
 LONGEST_TAG: Final = 64
 MOST_METADATA: Final = 20
@@ -18,7 +24,12 @@ MOST_VARIABLES_BYTES: Final = 64 * 1024
 _MOST_LEVELS = 16
 # Not in a text at all: NUL and the controls that no program shows; tab and line ends are text.
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_KEY = re.compile(IDEMPOTENCY_KEY)
 HALF_A_PAIR: Final = "It contains half of a surrogate pair, which is no character."
+
+
+def is_idempotency_key(text: str) -> bool:
+    return len(text) <= LONGEST_IDEMPOTENCY_KEY and _KEY.fullmatch(text) is not None
 
 
 def check_metadata_text(text: str) -> None:

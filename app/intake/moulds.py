@@ -19,9 +19,8 @@ from uuid import UUID
 
 from app import store
 from app.accounts.templates import Version
-from app.errors import Unavailable
-from app.intake.group_commit import RETRY_AFTER_SECONDS
 from app.mail.compose import Attachment, compose_body
+from app.recent import Recent
 from app.store.moulds import Mould, pack_files, sample_of
 
 # From this revision of the schema on a worker can render.
@@ -38,21 +37,16 @@ class Moulds:
         self._database = database
         self._kept: OrderedDict[tuple[Any, ...], Mould] = OrderedDict()
         self._kept_bytes = 0
-        self._written: OrderedDict[UUID, None] = OrderedDict()
-        self._met: OrderedDict[tuple[int, bytes], None] = OrderedDict()
+        self._written: Recent[UUID, None] = Recent(_REMEMBERED)
+        self._met: Recent[tuple[int, bytes], None] = Recent(_REMEMBERED)
         self._are_read = False
         self._ask_again = 0.0
 
     async def are_read(self) -> bool:
         """Whether all workers can read them: while machines are upgraded some may be of a release that cannot."""
         if self._ask_again < time.monotonic():
-            try:
-                async with self._database.hot() as connection:
-                    self._are_read = await store.workers.all_know(connection, _READ_SINCE)
-            except store.db.CONNECTION_ERRORS as error:
-                raise Unavailable(
-                    "The database is not reachable; nothing was accepted.", retry_after_seconds=RETRY_AFTER_SECONDS
-                ) from error
+            async with store.db.refusing_while_away("nothing was accepted"), self._database.hot() as connection:
+                self._are_read = await store.workers.all_know(connection, _READ_SINCE)
             self._ask_again = time.monotonic() + _ASK_EVERY_SECONDS
         return self._are_read
 
@@ -63,9 +57,6 @@ class Moulds:
         files = (account_id, files_digest)
         met = files in self._met
         self._met[files] = None
-        self._met.move_to_end(files)
-        if len(self._met) > _REMEMBERED:
-            self._met.popitem(last=False)
         return met
 
     def choose(
@@ -111,8 +102,6 @@ class Moulds:
             return
         await store.moulds.write_moulds(connection, list(missing.values()))
         self._written |= dict.fromkeys(missing)
-        while len(self._written) > _REMEMBERED:
-            self._written.popitem(last=False)
 
     def forget_written(self) -> None:
         self._written.clear()

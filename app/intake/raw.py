@@ -12,7 +12,7 @@ It enters by `Intake.submit_raw`, whichever door it came through, and is accepte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import orjson
@@ -20,6 +20,7 @@ import orjson
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook
 from app.errors import FieldError, InvalidMessage, SenderNotAllowed
+from app.intake.admission import Named
 from app.intake.controls import Controls, pointer_to_header, read_controls
 from app.mail.address import domain_of, parse_mailbox, suppression_key
 from app.mail.address_list import find_mailboxes, read_mailboxes
@@ -67,28 +68,18 @@ class RawSubmission:
 
 
 @dataclass(slots=True)
-class TakenRecipient:
-    """A recipient as it is stored; `dsn` is JSON text: what its sender wants to be told of it, None for nothing."""
-
-    address: str
-    suppression_key: str
-    kind: str
-    dsn: str | None
-
-
-@dataclass(slots=True)
 class Taken:
     """A finished mail that may be sent by whom it says, as far as its header and envelope tell."""
 
     finished: Finished
     draft: Draft
-    recipients: list[TakenRecipient]
+    named: list[Named]
     controls: Controls
     protocol: Protocol
     greeted_as: str | None
 
 
-async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_recipients: int) -> Taken:
+async def take(domains: DomainBook, sender: Sender, raw: RawSubmission) -> Taken:
     """Read and admit a finished mail; raises RelayError."""
     try:
         finished = read_finished(raw.raw, is_tidy=raw.is_tidy)
@@ -100,10 +91,10 @@ async def take(domains: DomainBook, sender: Sender, raw: RawSubmission, most_rec
     if controls.report_to is not None:
         await _admit_mailbox(domains, sender, raw, "X-Staffetta-Report-To", controls.report_to)
         raw = replace(raw, envelope_from=controls.report_to, tells_failures=True)
-    recipients = _read_recipients(finished, raw, most_recipients)
+    named = _read_recipients(finished, raw)
     own = tuple((field.name, field.value) for field in finished.fields)
     draft = Draft(finished.author, (), (), (), (), finished.subject, None, None, own)
-    return Taken(finished, draft, recipients, controls, raw.protocol, raw.greeted_as)
+    return Taken(finished, draft, named, controls, raw.protocol, raw.greeted_as)
 
 
 # --- who sends
@@ -140,28 +131,23 @@ def is_allowed(mailbox: str, allowed: Iterable[str]) -> bool:
 # --- who gets it
 
 
-def _read_recipients(finished: Finished, raw: RawSubmission, most: int) -> list[TakenRecipient]:
-    """Each mailbox of the envelope once, with the kind that the header gives it. Without an envelope the header is it."""
-    named = {kind: _mailboxes_of(finished, kind, strict=not raw.recipients) for kind in ("to", "cc")}
-    kinds = {suppression_key(mailbox): kind for kind in ("cc", "to") for mailbox in named[kind]}
+def _read_recipients(finished: Finished, raw: RawSubmission) -> list[Named]:
+    """The mailboxes of the envelope, with the kind that the header gives them. Without an envelope the header is it."""
+    shown = {kind: _mailboxes_of(finished, kind, strict=not raw.recipients) for kind in ("to", "cc")}
+    kinds = {suppression_key(mailbox): kind for kind in ("cc", "to") for mailbox in shown[kind]}
     recipients = raw.recipients
     if not recipients:
         hidden = _mailboxes_of(finished, "bcc", strict=True)
-        recipients = tuple(map(EnvelopeRecipient, (*named["to"], *named["cc"], *hidden)))
-    found: dict[str, TakenRecipient] = {}
-    for recipient in recipients:
-        try:
-            mailbox = parse_mailbox(recipient.address)
-        except ValueError as error:
-            raise _wrong("#/to", "invalid_address", str(error)) from error
-        key = suppression_key(mailbox)
-        if key not in found:
-            found[key] = TakenRecipient(mailbox, key, kinds.get(key, "bcc"), _dsn_of(raw, recipient))
-    if not found:
-        raise _wrong("#/to", "missing", "There is no recipient.")
-    if len(found) > most:
-        raise _wrong("#/to", "too_many", f"At most {most} recipients are allowed in one message.")
-    return list(found.values())
+        recipients = tuple(map(EnvelopeRecipient, (*shown["to"], *shown["cc"], *hidden)))
+    return [_name(recipient, raw, kinds) for recipient in recipients]
+
+
+def _name(recipient: EnvelopeRecipient, raw: RawSubmission, kinds: Mapping[str, str]) -> Named:
+    try:
+        mailbox = parse_mailbox(recipient.address)
+    except ValueError as error:
+        raise InvalidMessage.of_field("#/to", "invalid_address", str(error)) from error
+    return Named(mailbox, kinds.get(suppression_key(mailbox), "bcc"), _dsn_of(raw, recipient))
 
 
 def _mailboxes_of(finished: Finished, name: str, *, strict: bool) -> list[str]:
@@ -172,12 +158,8 @@ def _mailboxes_of(finished: Finished, name: str, *, strict: bool) -> list[str]:
         try:
             found += read_mailboxes(field.value) if strict else find_mailboxes(field.value)
         except ValueError as error:
-            raise _wrong(pointer_to_header(name.title()), "invalid_address", str(error)) from error
+            raise InvalidMessage.of_field(pointer_to_header(name.title()), "invalid_address", str(error)) from error
     return found
-
-
-def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
-    return InvalidMessage(detail, errors=[FieldError(pointer, code, detail)])
 
 
 def _dsn_of(raw: RawSubmission, recipient: EnvelopeRecipient) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -23,13 +23,13 @@ from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook, TemplateUse
 from app.config import Settings
-from app.errors import Conflict, InvalidMessage, RelayError, Unavailable
+from app.errors import Conflict, InvalidMessage, RelayError
 from app.events.record import accepted_facts
 from app.intake import admission
 from app.intake.admission import Track
-from app.intake.cancel import Cancellation, cancel
-from app.intake.contents import Contents, Frame
-from app.intake.group_commit import LARGE_BYTES, RETRY_AFTER_SECONDS, GroupCommit, Verdict
+from app.intake.cancel import cancel
+from app.intake.contents import Contents, Frame, Made
+from app.intake.group_commit import LARGE_BYTES, GroupCommit, Verdict
 from app.intake.raw import RawSubmission, Taken, digest_of, take
 from app.jobs import Wakes
 from app.mail.compose import Draft
@@ -138,15 +138,14 @@ class Intake:
         key = self._begin_key(sender, submission)
         try:
             message = await self._prepare(sender, submission)
-            verdict = await self._join(message)
-            return self._receipt(message, verdict) if verdict is not None else await self._replay(message)
+            return await self._receipt(message, await self._join(message))
         finally:
             if key is not None:
                 self._keys_under_way.discard(key)
 
     async def submit_raw(self, sender: Sender, raw: RawSubmission, *, idempotency_key: str | None = None) -> Receipt:
         """Accept finished mail durably. Raises RelayError with the reason when it is not accepted. The mail may bring the key itself."""
-        taken = await take(self._domains, sender, raw, self._settings.max_recipients)
+        taken = await take(self._domains, sender, raw)
         return await self.submit(sender, _submission_of(taken, raw, idempotency_key))
 
     async def submit_all(self, sender: Sender, submissions: Sequence[Submission]) -> list[Receipt | RelayError]:
@@ -172,8 +171,7 @@ class Intake:
             pending += self._join_line(prepared, results)
             for place, message, future in pending:
                 try:
-                    verdict = await future
-                    results[place] = self._receipt(message, verdict) if verdict is not None else await self._replay(message)
+                    results[place] = await self._receipt(message, await future)
                 except RelayError as error:
                     results[place] = error
         finally:
@@ -192,12 +190,10 @@ class Intake:
                 results[place] = error
         return joined
 
-    async def cancel(self, sender: Sender, message_id: UUID) -> Cancellation:
+    async def cancel(self, sender: Sender, message_id: UUID) -> None:
         """Withdraw what nobody has claimed yet of a message; see `cancel`."""
-        done = await cancel(self._database, sender.account_id, message_id)
-        if done.cancelled:
+        if await cancel(self._database, sender.account_id, message_id):
             self._wakes.tell_events({sender.account_id})
-        return done
 
     # --- steps
 
@@ -213,69 +209,43 @@ class Intake:
 
     async def _prepare(self, sender: Sender, submission: Submission, *, in_batch: bool = False) -> NewMessage:
         """Everything that can refuse a submission, then what is stored of it."""
-        settings, draft = self._settings, submission.draft
-        now = datetime.now(UTC)
+        frame = await self._frame(sender, submission)
+        taken = submission.taken
+        named = taken.named if taken is not None else admission.named_in(submission.draft)
+        recipients = admission.admit_recipients(frame.message_id, named, self._settings.max_recipients)
+        if taken is None:
+            made = await self._contents.make(frame, submission.draft, submission.template, in_batch=in_batch)
+        else:
+            trace = b"" if submission.is_report else self._trace(taken, frame)
+            made = await self._contents.adopt(frame, submission.draft, taken.finished, submission.template, trace)
+        return _new_message(submission, frame, recipients, made)
+
+    async def _frame(self, sender: Sender, submission: Submission) -> Frame:
+        """Who sends it, as what and when."""
+        draft, now = submission.draft, datetime.now(UTC)
         domain = await admission.admit_sender(self._domains, sender, draft)
         stream = await admission.admit_stream(self._streams, sender, submission.stream)
-        times = admission.admit_times(settings, stream, submission.send_at, submission.expires_at, now)
-        taken = submission.taken
+        times = admission.admit_times(self._settings, stream, submission.send_at, submission.expires_at, now)
         message_id = store.ids.new_message_id(now.timestamp())
-        kept_days = stream.content_retention_days
-        if kept_days is None:
-            kept_days = settings.content_retention_days
-        frame = Frame(
+        return Frame(
             account_id=sender.account_id,
             message_id=message_id,
             rfc_id=f"{message_id.hex}@{domain.name}",
-            dated=times.send_at or now,
-            purge_on=(max(times.send_at or now, times.expires_at) + timedelta(days=kept_days)).date(),
+            accepted_at=now,
+            times=times,
             stream=stream,
             domain=domain,
             campaign=submission.tags[0] if submission.tags else "",
             adds=NULL_SENDER if submission.is_report else admission.choose_adds(stream, draft, submission.track),
         )
-        if taken is None:
-            recipients = _name_recipients(message_id, admission.admit_recipients(draft, settings.max_recipients))
-            made = await self._contents.make(frame, draft, submission.template, in_batch=in_batch)
-        else:
-            recipients = _name_taken(message_id, taken)
-            trace = b"" if submission.is_report else self._trace(taken, message_id, now)
-            made = await self._contents.adopt(frame, draft, taken.finished, submission.template, trace)
-        return NewMessage(
-            account_id=sender.account_id,
-            id=message_id,
-            stream=stream.name,
-            lane_class=stream.lane_class,
-            domain_id=domain.id,
-            from_address=draft.sender.mailbox,
-            subject=made.subject,
-            rfc_message_id=made.rfc_message_id or f"<{frame.rfc_id}>",
-            tags=orjson.dumps(submission.tags).decode() if submission.tags else "[]",
-            metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
-            send_at=times.send_at,
-            expires_at=times.expires_at,
-            purge_on=frame.purge_on,
-            head=made.head,
-            body=made.body,
-            recipients=recipients,
-            idempotency_key=submission.idempotency_key,
-            body_hash=submission.body_hash,
-            accepted_facts=accepted_facts(draft.sender.mailbox, made.subject, len(recipients)),
-            adds=frame.adds,
-            tracking=made.tracking,
-            mould=made.mould,
-            about_bytes=made.about_bytes,
-            brings_mould=made.brings_mould,
-            held_for=submission.held_for,
-        )
 
-    def _trace(self, taken: Taken, message_id: UUID, now: datetime) -> bytes:
+    def _trace(self, taken: Taken, frame: Frame) -> bytes:
         return received_field(
             greeted_as=taken.greeted_as,
             by=self._settings.submission_name or self._settings.helo_name,
             protocol=taken.protocol,
-            message_id=store.ids.public_id("msg", message_id),
-            date=now,
+            message_id=store.ids.public_id("msg", frame.message_id),
+            date=frame.accepted_at,
         )
 
     def _join(self, message: NewMessage) -> asyncio.Future[Verdict]:
@@ -308,9 +278,10 @@ class Intake:
             await store.partitions.make_content_days(connection, sorted(days))
         self._content_days |= days
 
-    @staticmethod
-    def _receipt(message: NewMessage, written: list[store.submissions.WrittenRecipient]) -> Receipt:
-        told = zip(message.recipients, written, strict=True)
+    async def _receipt(self, message: NewMessage, verdict: Verdict) -> Receipt:
+        if verdict is None:
+            return await self._replay(message)
+        told = zip(message.recipients, verdict, strict=True)
         return Receipt(
             message.id, message.rfc_message_id, tuple(ReceiptRecipient(r.id, r.address, r.kind, w.state, w.reason) for r, w in told)
         )
@@ -318,16 +289,13 @@ class Intake:
     async def _replay(self, message: NewMessage) -> Receipt:
         """The receipt of the submission that used this key first; a key used with another body is refused."""
         assert message.idempotency_key is not None
-        try:
-            async with self._database.hot() as connection:
-                uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
-                if not uses:
-                    raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
-                if uses[0].body_hash != message.body_hash:
-                    raise Conflict("This Idempotency-Key was used with another body.")
-                first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
-        except store.db.CONNECTION_ERRORS as error:
-            raise Unavailable("The database is not reachable; send the request again.", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        async with store.db.refusing_while_away("send the request again"), self._database.hot() as connection:
+            uses = await store.idempotency.find_key_uses(connection, [message.account_id], [message.idempotency_key])
+            if not uses:
+                raise Conflict("This Idempotency-Key has just been forgotten; send the request again.", retry_after_seconds=1)
+            if uses[0].body_hash != message.body_hash:
+                raise Conflict("This Idempotency-Key was used with another body.")
+            first = await store.messages.read_accepted(connection, message.account_id, uses[0].message_id)
         if first is None:
             raise Conflict("The message of this Idempotency-Key is no longer kept.")
         recipients = tuple(ReceiptRecipient(r.id, r.address, r.kind, r.state, r.reason) for r in first.recipients)
@@ -357,14 +325,33 @@ def _submission_of(taken: Taken, raw: RawSubmission, idempotency_key: str | None
     )
 
 
-def _name_recipients(message_id: UUID, recipients: Sequence[tuple[str, str, str]]) -> list[NewRecipient]:
-    recipient_id = store.ids.recipient_id
-    return [NewRecipient(recipient_id(message_id, n), address, key, kind) for n, (address, key, kind) in enumerate(recipients, 1)]
-
-
-def _name_taken(message_id: UUID, taken: Taken) -> list[NewRecipient]:
-    recipient_id = store.ids.recipient_id
-    return [
-        NewRecipient(recipient_id(message_id, n), one.address, one.suppression_key, one.kind, one.dsn)
-        for n, one in enumerate(taken.recipients, 1)
-    ]
+def _new_message(submission: Submission, frame: Frame, recipients: list[NewRecipient], made: Made) -> NewMessage:
+    """A submission as it is stored."""
+    author = submission.draft.sender.mailbox
+    return NewMessage(
+        account_id=frame.account_id,
+        id=frame.message_id,
+        stream=frame.stream.name,
+        lane_class=frame.stream.lane_class,
+        domain_id=frame.domain.id,
+        from_address=author,
+        subject=made.subject,
+        rfc_message_id=made.rfc_message_id or f"<{frame.rfc_id}>",
+        tags=orjson.dumps(submission.tags).decode() if submission.tags else "[]",
+        metadata=orjson.dumps(submission.metadata).decode() if submission.metadata else "{}",
+        send_at=frame.times.send_at,
+        expires_at=frame.times.expires_at,
+        purge_on=frame.times.purge_on,
+        head=made.head,
+        body=made.body,
+        recipients=recipients,
+        idempotency_key=submission.idempotency_key,
+        body_hash=submission.body_hash,
+        accepted_facts=accepted_facts(author, made.subject, len(recipients)),
+        adds=frame.adds,
+        tracking=made.tracking,
+        mould=made.mould,
+        about_bytes=made.about_bytes,
+        brings_mould=made.brings_mould,
+        held_for=submission.held_for,
+    )

@@ -25,10 +25,10 @@ from app.mail.unsubscribe import PREFERENCES_PATH, UNSUBSCRIBE_PATH
 from app.public.forms import NotRead, Turnstile, read_form
 from app.public.pages import page, try_later, unknown_link, words_for
 from app.public.words import Words
-from app.store.db import CONNECTION_ERRORS
+from app.store.db import AWAY
 
 RETRY_AFTER_SECONDS = 30
-_AWAY: tuple[type[BaseException], ...] = (*CONNECTION_ERRORS, Unavailable)
+_AWAY: tuple[type[BaseException], ...] = (*AWAY, Unavailable)
 
 router = APIRouter()
 Answer = Callable[[Any, Token, Reader, Request, Words], Awaitable[Response]]

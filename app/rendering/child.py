@@ -16,7 +16,6 @@ import resource
 import signal
 import sys
 import zoneinfo
-from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -26,6 +25,7 @@ import babel
 import orjson
 
 from app.mail.template import Compiled, Fault, FrozenSet, Source, TemplateFault, UnknownNames, freeze, place_of
+from app.recent import Recent
 
 MOST_MEMORY = 256 * 1024 * 1024
 CPU_SECONDS = 1.0
@@ -52,7 +52,7 @@ def main() -> NoReturn:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
-    sets: OrderedDict[str, Compiled] = OrderedDict()
+    sets: Recent[str, Compiled] = Recent(_KEPT_SETS)
     _warm(sets)
     _limit()
     signal.signal(signal.SIGPROF, _end)
@@ -68,7 +68,7 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def _answer(request: dict[str, Any], sets: OrderedDict[str, Compiled]) -> dict[str, Any]:
+def _answer(request: dict[str, Any], sets: Recent[str, Compiled]) -> dict[str, Any]:
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     try:
         return _freeze(request) if request["op"] == "freeze" else _render(request, sets)
@@ -92,14 +92,9 @@ def _freeze(request: dict[str, Any]) -> dict[str, Any]:
     return {"frozen": asdict(freeze(request["main"], sources))}
 
 
-def _render(request: dict[str, Any], sets: OrderedDict[str, Compiled]) -> dict[str, Any]:
+def _render(request: dict[str, Any], sets: Recent[str, Compiled]) -> dict[str, Any]:
     key = request["key"]
-    compiled = sets.get(key)
-    if compiled is None:
-        compiled = sets[key] = Compiled(FrozenSet(**request["frozen"]))
-        if len(sets) > _KEPT_SETS:
-            sets.popitem(last=False)
-    sets.move_to_end(key)
+    compiled = sets[key] = sets.get(key) or Compiled(FrozenSet(**request["frozen"]))
     return {"rendered": asdict(compiled.render(request["variables"], request["locale"]))}
 
 
@@ -107,7 +102,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     raise _OutOfTime
 
 
-def _warm(sets: OrderedDict[str, Compiled]) -> None:
+def _warm(sets: Recent[str, Compiled]) -> None:
     """What the first template would load: parser, languages, a time zone."""
     html = '<style>p{color:red}</style><p>{{ n|money("EUR") }} {{ n|number(2) }} {{ d|date }} {{ d|datetime("short", "Europe/Rome") }}</p>'
     frozen = freeze("warm", {"warm": Source("{{ n }}", html, None)})

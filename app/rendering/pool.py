@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 
 from app.errors import Throttled, Unavailable
+from app.recent import Recent
 
 WALL_SECONDS = 1.7
 # Who had less of a CPU in all that time was not slow.
@@ -182,7 +183,7 @@ class Pool:
         self._newcomers = _Lane("newcomer", 1)
         self._suspects = _Lane("suspect", 1)
         self._lanes = (self._regular, self._newcomers, self._suspects)
-        self._good_answers: OrderedDict[int, int] = OrderedDict()
+        self._good_answers: Recent[int, int] = Recent(_REMEMBERED)
         self._suspect_until: dict[int, float] = {}
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: defaultdict[int, int] = defaultdict(int)
@@ -217,9 +218,7 @@ class Pool:
         return self._regular if self._good_answers.get(account_id, 0) >= _GOOD_ANSWERS else self._newcomers
 
     def _trust(self, account_id: int) -> None:
-        self._good_answers[account_id] = self._good_answers.pop(account_id, 0) + 1
-        if len(self._good_answers) > _REMEMBERED:
-            self._good_answers.popitem(last=False)
+        self._good_answers[account_id] = self._good_answers.get(account_id, 0) + 1
 
     def _suspect(self, account_id: int) -> None:
         self._good_answers.pop(account_id, None)

@@ -11,13 +11,13 @@ proven to be cheap, else by a render.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from app.mail.template import ENGINE, Compiled, Fault, FrozenSet, Rendered, Source, TemplateFault, UnknownNames
 from app.mail.template_check import Check
+from app.recent import Recent
 from app.rendering.pool import Pool, RenderEnded
 
 _KEPT_SETS = 500
@@ -50,7 +50,7 @@ class Renderer:
         self.pool = Pool(processes)
         self._keen = keen
         # None: met once.
-        self._kept: OrderedDict[Hashable, _Kept | None] = OrderedDict()
+        self._kept: Recent[Hashable, _Kept | None] = Recent(_KEPT_SETS)
 
     async def close(self) -> None:
         await self.pool.close()
@@ -112,10 +112,7 @@ class Renderer:
         return kept
 
     def _meet(self, version: tuple[Hashable, ...], frozen: FrozenSet) -> _Kept | None:
-        kept = _Kept(Compiled(frozen)) if self._keen or version in self._kept else None
-        self._kept[version] = kept
-        if len(self._kept) > _KEPT_SETS:
-            self._kept.popitem(last=False)
+        kept = self._kept[version] = _Kept(Compiled(frozen)) if self._keen or version in self._kept else None
         return kept
 
     async def _ask(self, account_id: int, request: dict[str, Any]) -> dict[str, Any]:

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from app import log
 from app.accounts.misuse import network_of
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.errors import RelayError
+from app.recent import Recent
 from app.smtpd.replies import Refusal, reply_to
 from app.tally import Tally
 
@@ -79,9 +78,9 @@ class Logins:
         self._tally = tally
         self._refusal_seconds = refusal_seconds
         self._clock = clock
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
-        self._successes: OrderedDict[str, float] = OrderedDict()
-        self._strange: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._failures: Recent[str, list[float]] = Recent(_REMEMBERED)
+        self._successes: Recent[str, float] = Recent(_REMEMBERED)
+        self._strange: Recent[tuple[str, str], float] = Recent(_REMEMBERED)
 
     async def verify(self, user_name: str, password: str, address: str, place: str) -> SmtpCredential:
         """The credential of who logs in from this address; raises Refusal."""
@@ -143,7 +142,6 @@ class Logins:
         if await self._credentials.was_used_from(user_name, network):
             return True
         self._strange[key] = now + _STRANGE_SECONDS
-        _bound(self._strange)
         return False
 
     def _count(self, name: str, now: float) -> int:
@@ -153,18 +151,10 @@ class Logins:
         now = self._clock()
         for name, most in guest.counted:
             self._failures[name] = [*self._failures.get(name, ()), now][-most:]
-            self._failures.move_to_end(name)
-            _bound(self._failures)
 
     async def _remember_success(self, guest: _Guest) -> None:
-        was_known = self._successes.get(guest.known, 0.0) > self._clock() + _KNOWN_SECONDS / 2
-        if not was_known:
+        known_until = self._successes.get(guest.known, 0.0)
+        if known_until <= self._clock() + _KNOWN_SECONDS / 2:
             await self._tally.remember({guest.known: int(_KNOWN_SECONDS)})
-            self._successes[guest.known] = self._clock() + _KNOWN_SECONDS
-        self._successes.move_to_end(guest.known)
-        _bound(self._successes)
-
-
-def _bound(memory: OrderedDict[Any, Any]) -> None:
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
+            known_until = self._clock() + _KNOWN_SECONDS
+        self._successes[guest.known] = known_until

@@ -7,10 +7,10 @@ every RCPT is a question. While Valkey is away each process has a bucket of its 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from app.accounts.smtp_credentials import SmtpCredential
+from app.recent import Recent
 from app.smtpd.replies import Refusal
 from app.tally import Buckets, Tally
 
@@ -25,7 +25,7 @@ class Rates:
 
     def __init__(self, tally: Tally, clock: Callable[[], float] = time.monotonic) -> None:
         self._tally = tally
-        self._taken: OrderedDict[str, int] = OrderedDict()  # of the shared bucket, and not used yet
+        self._taken: Recent[str, int] = Recent(_REMEMBERED)  # of the shared bucket, and not used yet
         self._alone = Buckets(_REMEMBERED, clock)
 
     async def take(self, credential: SmtpCredential) -> None:
@@ -45,9 +45,6 @@ class Rates:
         if given == 0:
             raise _used_up(most, (1.0 - left) * _MINUTE / most)
         self._taken[name] = self._taken.get(name, 0) + given - 1
-        self._taken.move_to_end(name)
-        if len(self._taken) > _REMEMBERED:
-            self._taken.popitem(last=False)
 
 
 def _used_up(most: int, wait: float) -> Refusal:

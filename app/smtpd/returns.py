@@ -15,8 +15,6 @@ import asyncio
 import ssl
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import DBAPIError
-
 from app import log
 from app.errors import RelayError
 from app.feedback.arrivals import Destination, InboundAddress
@@ -26,10 +24,9 @@ from app.smtpd.connection import Connection
 from app.smtpd.content import Incoming, read_to_end, unstuffed
 from app.smtpd.door import ReturnDoor
 from app.smtpd.parameters import read_mail, read_rcpt
-from app.smtpd.replies import Refusal
-from app.store.db import CONNECTION_ERRORS
+from app.smtpd.replies import Refusal, reply_to
+from app.store.db import AWAY, away
 
-_AWAY: tuple[type[BaseException], ...] = (*CONNECTION_ERRORS, DBAPIError)
 # Each return path is of one mail: who names many at once is no host that brings one back.
 _MOST_RETURN_PATHS = 10
 _MOST_RECIPIENTS = 100  # RFC 5321 §4.5.3.1.8
@@ -110,7 +107,7 @@ class Return(Connection):
         try:
             return await self.door.find(address)
         except RelayError as error:
-            raise Refusal(f"{error.smtp_reply} {error.message}") from error
+            raise Refusal(reply_to(error)) from error
 
     async def _take_message(self, transaction: _Transaction) -> str:
         coming = Incoming(self.door.room, self.door.most_bytes if transaction.is_inbound else self.door.most_report_bytes)
@@ -125,9 +122,9 @@ class Return(Connection):
             fates = [await asyncio.shield(asyncio.ensure_future(self.door.take(each, origin, raw))) for each in transaction.recipients]
         except Refusal as refusal:
             return refusal.reply
-        except _AWAY as error:
+        except AWAY as error:
             log.loop_failed("returns", error)
-            return "451 4.3.0 The database is not reachable: try again later"
+            return reply_to(away())
         finally:
             self.is_committing = False
             coming.give_back()

@@ -20,7 +20,11 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.errors import Unavailable
 
 metadata = MetaData(
     naming_convention={
@@ -49,6 +53,10 @@ CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+
+# The same by either kind of connection: SQLAlchemy wraps what it hears, and its pool may be used up.
+AWAY: tuple[type[BaseException], ...] = (*CONNECTION_ERRORS, DBAPIError, PoolTimeout)
+_RETRY_AFTER_SECONDS = 2
 
 # A generic plan from the first execution: the statements are written for it (arrays in, bounds for pruning).
 _HOT_SETTINGS = {
@@ -115,6 +123,20 @@ class Database:
             self._hot_pool.terminate()
             self._hot_pool = None
         await self.engine.dispose()
+
+
+def away(so: str = "") -> Unavailable:
+    """The refusal while the database is away; `so` says what that means for what was asked."""
+    return Unavailable(f"The database is not reachable{f'; {so}' if so else ''}.", retry_after_seconds=_RETRY_AFTER_SECONDS)
+
+
+@asynccontextmanager
+async def refusing_while_away(so: str = "") -> AsyncIterator[None]:
+    """What cannot be done because the database is away is refused as `away` says."""
+    try:
+        yield
+    except AWAY as error:
+        raise away(so) from error
 
 
 async def _no_reset(_connection: Any) -> None:

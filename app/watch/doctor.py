@@ -51,7 +51,7 @@ async def _check_dkim(database: store.db.Database, resolver: Resolver) -> list[F
     try:
         async with database.reading() as connection:
             keys = await store.domains.list_sealed(connection)
-    except ground.AWAY:
+    except store.db.AWAY:
         return []  # that PostgreSQL is away is said elsewhere
     return await reach.check_dkim(resolver, keys)
 

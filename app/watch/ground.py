@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
 
 from app import store
 from app.config import Settings
@@ -19,7 +18,6 @@ from app.watch.findings import Finding, fail, judge_clock, judge_commit, judge_d
 from app.watch.fitness import read_fitness
 
 _COMMITS = 20
-AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError)
 
 
 async def check_database(database: store.db.Database, settings: Settings) -> list[Finding]:
@@ -34,7 +32,7 @@ async def check_database(database: store.db.Database, settings: Settings) -> lis
             findings += await _check_schema(connection)
             workers = await store.ground.count_live_workers(connection) if findings[-1].check != "schema" else 0
             findings += judge_postgres(said, settings.api_processes, max(workers, settings.worker_processes))
-    except AWAY as error:
+    except store.db.AWAY as error:
         return [fail("database", f"PostgreSQL does not answer: {_words(error)}", "start it, or mend STAFFETTA_DATABASE_URL")]
     return findings + check_cluster_disk(said.get("data_directory", ""))
 
@@ -93,7 +91,7 @@ async def check_keyring(database: store.db.Database, settings: Settings) -> list
         findings.append(warn("keyring", f"{path} belongs to another user", "run this as the user that Staffetta runs as"))
     try:
         fitness = await read_fitness(database, keyring)
-    except AWAY:
+    except store.db.AWAY:
         return [*findings, warn("keyring", "whether the keyring fits the database cannot be told", "mend the database first")]
     if not fitness.fits:
         return [

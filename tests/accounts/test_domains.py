@@ -105,8 +105,8 @@ async def test_keys_are_parsed_once(
         return load(*given)
 
     monkeypatch.setattr(domains, "load_signing_key", counting)
-    monkeypatch.setattr(domains, "CACHE_SECONDS", 0.0)
     book = DomainBook(database, keyring)
+    book._signing.seconds = 0.0
     first = (await book.signing(added.id)).keys
     assert (await book.signing(added.id)).keys == first
     assert parsed == 1

@@ -145,7 +145,7 @@ async def test_without_a_key(house: Any, authorization: str | None) -> None:
 async def test_a_paused_account_reads_but_does_not_send(house: Any, rival: Any) -> None:
     async with house.database.hot() as connection:
         await connection.execute("UPDATE accounts SET paused_at = now() WHERE id = $1", rival.account_id)
-    house.app.state.house.authenticator._known.clear()
+    house.app.state.house.authenticator.forget(rival.token.split("_")[1])
     try:
         answer = await rival.client.post("/v1/messages", json=rival.message())
         assert answer.status_code == 403
@@ -156,7 +156,7 @@ async def test_a_paused_account_reads_but_does_not_send(house: Any, rival: Any) 
     finally:
         async with house.database.hot() as connection:
             await connection.execute("UPDATE accounts SET paused_at = NULL WHERE id = $1", rival.account_id)
-        house.app.state.house.authenticator._known.clear()
+        house.app.state.house.authenticator.forget(rival.token.split("_")[1])
 
 
 async def test_no_canary_leaks_into_an_answer_or_a_log(house: Any, shop: Any, capfd: pytest.CaptureFixture[str]) -> None:
