@@ -100,7 +100,7 @@ async def create_route(connection: AsyncConnection, account_id: int, address: st
     owner = await store.inbound_routes.find_owner(connection, domain)
     if owner != account_id:
         detail = f"{domain} is no domain of the account, and lies below none."
-        raise DomainNotOwned(detail, errors=[FieldError("#/address", "domain_not_owned", detail)])
+        raise DomainNotOwned.of_fields([FieldError("#/address", "domain_not_owned", detail)])
     if await store.inbound_routes.count_routes(connection, account_id) >= MOST_ROUTES:
         raise Conflict(f"The account has {MOST_ROUTES} routes already.")
     row = {"id": store.ids.new_id(), "account_id": account_id, "domain": domain, "local": local}
@@ -124,7 +124,7 @@ def _read_address(address: str) -> tuple[str, str]:
             return local, normalise_domain(domain)
         local, _, domain = suppression_key(parse_mailbox(address)).rpartition("@")
     except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError("#/address", "invalid_address", str(error))]) from error
+        raise InvalidRequest.of_fields([FieldError("#/address", "invalid_address", str(error))]) from error
     return local, domain
 
 

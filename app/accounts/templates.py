@@ -94,7 +94,7 @@ class TemplateBook:
             pointer, asked = ("#/template", "published template") if use.number is None else ("#/template_version", "version")
             hint = " It is one when a version of it is published." if use.number is None else ""
             detail = f"This account has no such {asked}.{hint}"
-            raise InvalidMessage(detail, errors=[FieldError(pointer, "unknown_template", detail)])
+            raise InvalidMessage.of_fields([FieldError(pointer, "unknown_template", detail)])
         return version
 
     async def check_version(self, account_id: int, version: Version, use: TemplateUse) -> Checked:
@@ -246,12 +246,12 @@ def _check_rendered(made: Rendered) -> None:
             if part is not None and ("\0" in part or not is_encodable(part)):
                 raise ValueError("The text contains NUL or half of a surrogate pair.")
     except ValueError as error:
-        raise InvalidMessage(str(error), errors=[FieldError("#/variables", "invalid_text", str(error))]) from error
+        raise InvalidMessage.of_fields([FieldError("#/variables", "invalid_text", str(error))]) from error
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:
     kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code == "too_slow" else InvalidMessage
-    return kind(error.fault.sentence, errors=[_field_of_use(error.fault)])
+    return kind.of_fields([_field_of_use(error.fault)])
 
 
 def _field_of_use(fault: Fault) -> FieldError:

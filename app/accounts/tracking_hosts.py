@@ -67,7 +67,7 @@ async def look_at_host(resolver: Resolver, domain_name: str, host: str, public_u
     try:
         host = check_host(domain_name, host)
     except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError("#/host", "invalid_host", str(error))]) from error
+        raise InvalidRequest.of_fields([FieldError("#/host", "invalid_host", str(error))]) from error
     return Seen(host, await find_problem(resolver, host, public_host(public_url)))
 
 

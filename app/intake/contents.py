@@ -177,13 +177,13 @@ def _subject_of(draft: Draft, rendered: str | None) -> str:
     subject = draft.subject or rendered
     if not subject:
         detail = "Neither the message nor the template has a subject."
-        raise InvalidMessage(detail, errors=[FieldError("#/subject", "missing", detail)])
+        raise InvalidMessage.of_fields([FieldError("#/subject", "missing", detail)])
     return subject
 
 
 def _no_texts() -> InvalidMessage:
     detail = "The template has neither html nor text."
-    return InvalidMessage(detail, errors=[FieldError("#/template", "missing", detail)])
+    return InvalidMessage.of_fields([FieldError("#/template", "missing", detail)])
 
 
 def _standing_fields(frame: Frame, draft: Draft) -> bytes:

@@ -177,7 +177,7 @@ def _mailboxes_of(finished: Finished, name: str, *, strict: bool) -> list[str]:
 
 
 def _wrong(pointer: str, code: str, detail: str) -> InvalidMessage:
-    return InvalidMessage(detail, errors=[FieldError(pointer, code, detail)])
+    return InvalidMessage.of_fields([FieldError(pointer, code, detail)])
 
 
 def _dsn_of(raw: RawSubmission, recipient: EnvelopeRecipient) -> str | None:
