@@ -2,8 +2,7 @@
 
 A wake is a hint. Publishing never raises and never waits for long; a wake that is lost costs the time to the next poll, never
 mail. After a silence a wake leaves at once, those that follow go together, one publication in REST_SECONDS. What is told of events alone
-goes to those who hear them (workers that post webhooks), and while there is nobody it is not told at all. arq's own jobs and crons are
-in `worker`.
+goes to those who hear them (workers that post webhooks), and while there is nobody it is not told at all. arq's crons are in `worker`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Structured logs: one function per thing that happens, JSON lines, ids always, addresses redacted.
+"""Structured logs: one function per thing that happens, JSON lines, ids always, mail addresses never.
 
-The format of the log lives here alone. Mail addresses are written as `a…@domain` unless the operator asked otherwise.
+The format of the log lives here alone. Who a mail is to or from says its id, to whoever may ask.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from typing import Any
 import structlog
 
 _log: Any = structlog.get_logger("staffetta")
-_show_addresses = False
 
 
-def set_up(level: str, *, show_addresses: bool, role: str) -> None:
+def set_up(level: str, *, role: str) -> None:
     """Configure logging for this process; `role` (api, worker, inbox, …) stands in every line."""
-    global _show_addresses  # a process has one log
-    _show_addresses = show_addresses
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     structlog.configure(
         processors=[
@@ -36,19 +33,6 @@ def set_up(level: str, *, show_addresses: bool, role: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
 
 
-def reader_not_served(error: BaseException) -> None:
-    """Somebody wanted to unsubscribe or choose, and was told to try again."""
-    _log.warning("reader_not_served", error=cause(error))
-
-
-def redact(address: str) -> str:
-    """An address as it may stand in a log."""
-    if _show_addresses:
-        return address
-    local, _, domain = address.rpartition("@")
-    return f"{local[:1]}…@{domain}"
-
-
 def cause(error: BaseException) -> str:
     """An error's kind and words, on one line and bounded."""
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
@@ -58,8 +42,9 @@ def accept_failed(submissions: int, error: BaseException) -> None:
     _log.error("accept_failed", submissions=submissions, cause=cause(error))
 
 
-def attempted(recipient_id: str, address: str, outcome: str, **facts: Any) -> None:
-    _log.debug("attempted", recipient_id=recipient_id, address=redact(address), outcome=outcome, **facts)
+def reader_not_served(error: BaseException) -> None:
+    """Somebody wanted to unsubscribe or choose, and was told to try again."""
+    _log.warning("reader_not_served", cause=cause(error))
 
 
 def worker_started(worker_id: int, name: str) -> None:

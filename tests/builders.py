@@ -35,7 +35,6 @@ def a_message(*addresses: str, **overrides: Any) -> NewMessage:
         "purge_on": (now + timedelta(days=5)).date(),
         "head": b"Subject: Your order\r\n",
         "body": b"Thank you.\r\n",
-        "part_map": "[]",
         "recipients": [
             NewRecipient(store.ids.recipient_id(message_id, n), address, address.lower(), "to")
             for n, address in enumerate(addresses or ("one@x.test",), 1)

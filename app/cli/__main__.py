@@ -84,6 +84,15 @@ def keyring_restore(
     restore(read_settings(), file, passphrase_file)
 
 
+@keyring.command("rotate")
+def keyring_rotate() -> None:
+    """Add a key that makes what is new; older keys stay for what they made."""
+    from app.cli.keyring import rotate
+    from app.cli.settings import read_settings
+
+    rotate(read_settings())
+
+
 @keyring.command("check")
 def keyring_check() -> None:
     """Say whether the keyring is the one that the database was used with: exit status 0 or 1."""

@@ -1,4 +1,4 @@
-"""`keyring backup`, `restore`, `check`: the secret keys kept safe, and whether they are the ones that the database was used with."""
+"""`keyring backup`, `restore`, `rotate`, `check`: the secret keys kept safe, and whether they are those of the database."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def restore(settings: Settings, file: Path, passphrase_file: Path | None) -> Non
         sys.exit(f"staffetta: {file}: {error.strerror}")
     keyring = Keyring.restore(settings.keyring_path, backup, _passphrase(passphrase_file, twice=False))
     print(f"{keyring.path}: keys {', '.join(map(str, keyring.ids))}. Next: staffetta keyring check")
+
+
+def rotate(settings: Settings) -> None:
+    """Add a key that makes what is new from the next start of each process on; the older ones stay for what they made."""
+    keyring = Keyring.load(settings.keyring_path)
+    older = ", ".join(map(str, keyring.ids))
+    number = keyring.rotate()
+    print(f"{keyring.path}: key {number} was added to {older}.")
+    print("Next: copy the file to all machines, back it up, restart (docs/deploying.md, Backup).")
 
 
 def check() -> int:

@@ -24,7 +24,7 @@ _SHUTDOWN_SECONDS = 15
 
 def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="api")
+    log.set_up(settings.log_level, role="api")
     Keyring.load(settings.keyring_path)  # one line when there is none, instead of a server that fails while it starts
     try:
         listening = listen(settings.api_host, settings.api_port, _BACKLOG)

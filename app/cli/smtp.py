@@ -39,7 +39,7 @@ _OTHER_FILES = 64
 
 def run_smtp(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; ends the process with one line when it cannot start."""
-    log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="smtp")
+    log.set_up(settings.log_level, role="smtp")
     allow_files(settings.submission_connections + settings.return_connections + _OTHER_FILES)
     try:
         # Made before any fork, so that all processes show the same one.

@@ -295,7 +295,7 @@ class Claims:
             self._past.popitem(last=False)
 
     def _widen(self, asks: list[Ask], rows: list[Claimed]) -> None:
-        """Note the sites that always have more than we can take: their owner gives them another slot (drain.widen)."""
+        """Note the sites that always have more than we can take: their owner gives them another slot (drain)."""
         asked: dict[int, int] = {}
         got: dict[int, int] = {}
         for ask in asks:

@@ -72,7 +72,7 @@ class Inbox:
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; ends the process with one line when it cannot start."""
-    log.set_up(settings.log_level, show_addresses=settings.log_addresses, role="inbox")
+    log.set_up(settings.log_level, role="inbox")
     try:
         asyncio.run(_run(settings))
     except OSError as error:

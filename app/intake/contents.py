@@ -60,7 +60,6 @@ class Made:
     subject: str
     head: bytes
     body: bytes
-    part_map: str = "[]"
     tracking: str | None = None
     mould: Mould | None = None
     about_bytes: int | None = None
@@ -112,8 +111,7 @@ class Contents:
         """A content as it is stored, with the fields that stand in all mail of its stream."""
         head = content.head + _standing_fields(frame, draft)
         admission.admit_size(len(head) + len(content.body), self._settings.max_message_bytes)
-        part_map = orjson.dumps([(p.path, p.content_type, p.charset, p.encoding, p.start, p.end) for p in content.parts]).decode()
-        return Made(draft.subject, head, content.body, part_map, plan())
+        return Made(draft.subject, head, content.body, plan())
 
     async def _late(self, frame: Frame, draft: Draft, use: TemplateUse, files_digest: bytes) -> Made:
         version = await self._templates.resolve(frame.account_id, use)

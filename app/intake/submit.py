@@ -257,7 +257,6 @@ class Intake:
             purge_on=frame.purge_on,
             head=made.head,
             body=made.body,
-            part_map=made.part_map,
             recipients=recipients,
             idempotency_key=submission.idempotency_key,
             body_hash=submission.body_hash,

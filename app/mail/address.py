@@ -42,11 +42,6 @@ class Address:
     def domain(self) -> str:
         return domain_of(self.mailbox)
 
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether only hosts with SMTPUTF8 can take this mailbox."""
-        return not self.mailbox.isascii()
-
 
 def parse_address(text: str) -> Address:
     """Read "a@b", "<a@b>" or "Name <a@b>"; ValueError says in a sentence what is wrong."""

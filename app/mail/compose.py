@@ -5,7 +5,7 @@
     mixed(any of these, attachments)               for all other attachments
 
 The same draft, message id, date and seed always give the same bytes. Only CRLF, no NUL, no line over 998 octets,
-and only 7-bit octets except for UTF-8 mailboxes in the header (RFC 6532), which `Content.needs_smtputf8` tells.
+and only 7-bit octets except for UTF-8 mailboxes in the header (RFC 6532).
 Bcc never reaches the content. What is added per recipient, and the signature, is `finish`.
 
 What is made for every message is no frozen dataclass: those take three times as long to make. Nobody changes one all the same.
@@ -90,10 +90,6 @@ class Content:
     parts: tuple[Part, ...]
     links: tuple[LinkSpan, ...] = ()
     pixel: int | None = None
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        return not self.head.isascii()
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ queue or a mailbox for long). The canonical form is made once for all keys; a ke
 
 What is signed must be what is sent: `Signatures` takes head and body as they go out, and the caller changes nothing after it. How long
 the signatures will be is known before they are made, which is the dearest part of a mail.
-Verifying is left to the tests and to the receivers.
+Verifying is `dkim_verify`.
 """
 
 from __future__ import annotations

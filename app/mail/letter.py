@@ -17,8 +17,10 @@ from typing import Final
 from app.mail.compose import Part
 from app.mail.markup import decode, read_attribute
 from app.mail.parts import read_parts
+from app.mail.words import decode_words, unbase64
 
 _LONGEST_HEAD: Final = 128 * 1024
+_LONGEST_FIELD: Final = 16 * 1024
 _MOST_FIELDS: Final = 1000
 _LONGEST_PAGE: Final = 256 * 1024
 _LONGEST_IN_ALL: Final = 1024 * 1024
@@ -26,9 +28,6 @@ _MOST_PAGES: Final = 100
 
 _HEAD_END = re.compile(r"\n[ \t]*\n")
 _FIELD = re.compile(r"([!-9;-~]{1,76})[ \t]*:[ \t]*(.*)", re.DOTALL)
-_WORD = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?\n]{0,2000})\?=")
-_BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?[^?\s]{1,40}\?[bBqQ]\?)")
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 # What is left of the frame of parts that cannot be told apart.
 _FRAME_LINE = re.compile(r"^(?:content-[a-z\-]{1,40}[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*|--[^\s]{8,}[ \t]*)$", re.IGNORECASE | re.MULTILINE)
 _NO_TEXT = (("<!--", "-->"), ("<style", "</style"), ("<script", "</script"), ("<title", "</title"))
@@ -114,20 +113,7 @@ def read_fields(text: str, *, as_words: bool = False) -> Fields:
                 break
             fields.append((found[1].lower(), [found[2].strip()]))
     read = decode_words if as_words else str
-    return Fields([(name, read(" ".join(lines))) for name, lines in fields])
-
-
-def decode_words(text: str) -> str:
-    """The text with its encoded words read (RFC 2047 §6)."""
-    if "=?" not in text:
-        return text
-    return _WORD.sub(_decode_word, _BETWEEN_WORDS.sub(r"\1", text[: 16 * 1024]))
-
-
-def _decode_word(found: re.Match[str]) -> str:
-    charset, letter, payload = found[1].partition("*")[0], found[2].lower(), found[3].encode("utf-8", "replace")
-    octets = unbase64(payload) if letter == "b" else binascii.a2b_qp(payload, header=True)
-    return decode(octets, charset)
+    return Fields([(name, read(" ".join(lines)[:_LONGEST_FIELD])) for name, lines in fields])
 
 
 def _read_page(raw: bytes, body_start: int, part: Part, room: int) -> Page | None:
@@ -159,13 +145,6 @@ def decode_transfer(octets: bytes, encoding: str) -> bytes:
     if encoding == "base64":
         return unbase64(octets)
     return binascii.a2b_qp(octets) if encoding == "quoted-printable" else octets
-
-
-def unbase64(octets: bytes) -> bytes:
-    octets = octets.partition(b"=")[0].translate(None, _NOT_BASE64)  # files of many megabytes come here
-    # Four letters are three octets; one that is left over says nothing.
-    octets = octets[: len(octets) - 1] if len(octets) % 4 == 1 else octets
-    return binascii.a2b_base64(octets + b"=" * (-len(octets) % 4))
 
 
 def text_of(html: str) -> str:

@@ -88,13 +88,8 @@ class HtmlLinks:
     pixel: int | None
 
 
-def find_link_spans(html: bytes, charset: str = "utf-8") -> tuple[LinkSpan, ...]:
-    """The spans of all web links, in order; none where ASCII is not ASCII in `charset`. Any bytes are taken."""
-    return read_links(html, charset).links
-
-
 def read_links(html: bytes, charset: str = "utf-8") -> HtmlLinks:
-    """All that tracking wants to know of an HTML text.
+    """All that tracking wants to know of an HTML text: of any octets, and nothing where ASCII is not ASCII in `charset`.
 
     The pixel stands before </body>, or else at the end, but never within what the text leaves open (a comment, a value): there it would
     not be seen, and might close what is open.

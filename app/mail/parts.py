@@ -14,9 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.mail.compose import Part
-from app.mail.links import LinkSpan, find_link_spans
-
-__all__ = ["LinkSpan", "Part", "PartMap", "find_link_spans", "read_parts"]
 
 _DEEPEST = 20
 _MOST_PARTS = 1000

@@ -25,7 +25,6 @@ MAC_PURPOSE = "tracking token"  # of keyring.mac_key
 LONGEST_TOKEN = 8192
 LONGEST_PAYLOAD = (LONGEST_TOKEN - 44) * 3 // 4
 
-_HEAD_OCTETS = 24
 HEAD_LETTERS = 32
 _MAC_OCTETS = 9  # 72 bits, as in return paths
 MAC_LETTERS = 12

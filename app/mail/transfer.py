@@ -5,7 +5,7 @@ quoted-printable. Attachments are always base64. Every line ends with CRLF and h
 CR, LF or NUL is left.
 
 Links of an HTML part may be set apart: each target then begins and ends at a soft line break, so that its span
-can be exchanged for another `encode_link` without touching, or even reading, the rest of the part.
+can be exchanged for another `quote_piece` without touching, or even reading, the rest of the part.
 """
 
 from __future__ import annotations
@@ -64,13 +64,6 @@ def encode_octets(content: bytes) -> bytes:
     """Base64 in lines of 76, without a line end after the last."""
     one_line = binascii.b2a_base64(content, newline=False)
     return b"\r\n".join([one_line[start : start + _LINE] for start in range(0, len(one_line), _LINE)])
-
-
-def encode_link(url: str) -> bytes:
-    """`url` as an attribute's value in quoted-printable, to stand between two soft line breaks in place of a link's span."""
-    for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("'", "&#39;"), ("<", "&lt;"), (">", "&gt;"), (" ", "%20")):
-        url = url.replace(character, entity)
-    return quote_piece(url.encode())
 
 
 def _is_plain(octets: bytes) -> bool:

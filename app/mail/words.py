@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from app.mail.charset import codec_of
 
 _ENCODED_WORD = re.compile(r"=\?(?P<charset>[^?\s]{1,80})\?(?P<encoding>[bBqQ])\?(?P<text>[^?]*)\?=")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -45,6 +46,14 @@ def decode_text(content: bytes, charset: str = "") -> str:
     return content.decode("cp1252", "replace")
 
 
+def unbase64(octets: bytes) -> bytes:
+    """What base64 stands for, as far as it goes: what belongs to none is passed over."""
+    octets = octets.partition(b"=")[0].translate(None, _NOT_BASE64)  # files of many megabytes come here
+    # Four letters are three octets; one that is left over says nothing.
+    octets = octets[: len(octets) - 1] if len(octets) % 4 == 1 else octets
+    return binascii.a2b_base64(octets + b"=" * (-len(octets) % 4))
+
+
 def scrub(text: str) -> str:
     """Pairs of surrogates joined, lone ones replaced: UTF-8 and JSON have no place for them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -52,12 +61,7 @@ def scrub(text: str) -> str:
 
 def _decode_word(encoding: str, text: str) -> bytes:
     content = text.encode("utf-8", "replace")
-    if encoding in "bB":
-        try:
-            return binascii.a2b_base64(content + b"=" * (-len(content) % 4))
-        except ValueError:  # broken: shown as it is written
-            return content
-    return binascii.a2b_qp(content, header=True)
+    return unbase64(content) if encoding in "bB" else binascii.a2b_qp(content, header=True)
 
 
 def _join_words(words: Sequence[tuple[str, bytes]]) -> str:

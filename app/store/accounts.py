@@ -56,8 +56,8 @@ api_keys = Table(
     Column("revoked_at", DateTime(timezone=True)),
 )
 
-# A key in use is stamped once in this time: a date for the operator, not a counter.
 _MAKING_LOCK = 0x61636374  # "acct"; any number that nobody else in this database uses
+# A key in use is stamped once in this time: a date for the operator, not a counter.
 _STAMP_EVERY = timedelta(minutes=5)
 
 

@@ -67,8 +67,8 @@ content = Table(
     Column("purge_on", Date, nullable=False),
     Column("head", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),  # a zstd frame: see pack_body; with a mould: Mould.pack
-    # Parts and link spans as offsets into body: finishing splices, it never parses.
-    Column("part_map", JSON, nullable=False),
+    # Nobody's any more; it goes when no release before 0020 is left (store.revision).
+    Column("part_map", JSON, nullable=False, server_default="[]"),
     # mail.tracking.plan_as_json; None: nothing in it can be tracked, or nobody wants it.
     Column("tracking", JSON),
     # Not None: the mail is made at delivery. Then head is empty and body is a filling of this mould.

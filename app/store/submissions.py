@@ -52,7 +52,6 @@ class NewMessage:
     purge_on: date
     head: bytes
     body: bytes
-    part_map: str  # JSON text
     recipients: Sequence[NewRecipient]
     idempotency_key: str | None
     body_hash: bytes | None
@@ -95,7 +94,7 @@ WITH input AS (
     SELECT * FROM unnest(
         $1::int[], $2::uuid[], $3::text[], $4::smallint[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
         $11::timestamptz[], $12::timestamptz[], $13::date[], $14::int[], $15::text[], $16::bytea[], $25::text[], $26::smallint[],
-        $30::text[]
+        $19::text[]
     ) AS i(account_id, id, stream, class, domain_id, from_address, subject, rfc_message_id, tags, metadata,
            send_at, expires_at, purge_on, size_bytes, key, body_hash, facts, adds, held_for)
 ), keyed AS (
@@ -112,10 +111,9 @@ WITH input AS (
            send_at, expires_at, purge_on, size_bytes, adds
     FROM fresh
 ), written_content AS (
-    INSERT INTO content (account_id, message_id, purge_on, head, body, part_map, tracking, mould_id)
-    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.part_map::json, c.tracking::json, c.mould_id
-    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $19::text[], $27::text[], $28::uuid[])
-         AS c(id, head, body, part_map, tracking, mould_id)
+    INSERT INTO content (account_id, message_id, purge_on, head, body, tracking, mould_id)
+    SELECT f.account_id, f.id, f.purge_on, c.head, c.body, c.tracking::json, c.mould_id
+    FROM unnest($2::uuid[], $17::bytea[], $18::bytea[], $27::text[], $28::uuid[]) AS c(id, head, body, tracking, mould_id)
     JOIN fresh f ON f.id = c.id
 ), placed AS MATERIALIZED (
     SELECT f.account_id, r.id, r.address, r.kind, r.dsn, f.class, f.size_bytes, f.send_at, coalesce(d.site_id, 0) AS site_id,
@@ -173,7 +171,7 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.body_hash for m in group],
         [m.head for m in group],
         [pack_body(m.body) if m.mould is None else m.body for m in group],
-        [m.part_map for m in group],
+        [m.held_for for m in group],
         [message_id for message_id, _ in recipients],
         [r.id for _, r in recipients],
         [r.address for _, r in recipients],
@@ -184,6 +182,5 @@ async def write_submissions(connection: HotConnection, group: Sequence[NewMessag
         [m.tracking for m in group],
         [m.mould.id if m.mould is not None else None for m in group],
         [r.dsn for _, r in recipients],
-        [m.held_for for m in group],
     )
     return [WrittenRecipient(row[0], row[1], RecipientState(row[2]), row[3], row[4], row[5]) for row in rows]

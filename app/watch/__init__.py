@@ -1,1 +1,1 @@
-"""What the house says by itself: figures now; alerts, advice and health reports later."""
+"""What the house says by itself: figures, doctor's findings, and reports to senders of what became of their mail."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.mail.address import Address, parse_address
 from app.mail.compose import Attachment, Content, Draft, check_header, compose
-from app.mail.transfer import encode_link
+from app.mail.transfer import quote_piece
 
 DATE = datetime(2026, 3, 29, 1, 59, 59, tzinfo=UTC)
 ORACLE = policy.SMTP.clone(max_line_length=998, raise_on_defect=True)
@@ -65,7 +65,7 @@ def composed(draft: Draft, **options: bool) -> Content:
 
 
 def parsed(content: Content) -> EmailMessage:
-    if content.needs_smtputf8:
+    if not content.head.isascii():
         message = message_from_string(wire(content).decode(), policy=policy.SMTPUTF8)
     else:
         message = message_from_bytes(wire(content), policy=ORACLE)
@@ -269,11 +269,11 @@ def test_awkward_bodies_stay_within_lines() -> None:
 
 def test_utf8_mailboxes_stay_raw_and_are_told() -> None:
     content = composed(a_draft(sender=parse_address("Δοκιμή <δοκιμή@παράδειγμα.δοκιμή>"), to=(parse_address("用户@例子.广告"),)))
-    assert content.needs_smtputf8
+    assert not content.head.isascii()
     message = parsed(content)
     assert message["from"].addresses[0].addr_spec == "δοκιμή@xn--hxajbheg2az3al.xn--jxalpdlp"
     assert message["to"].addresses[0].username == "用户"
-    assert not composed(a_draft()).needs_smtputf8
+    assert composed(a_draft()).head.isascii()
 
 
 def test_many_recipients_fold_and_bcc_never_shows() -> None:
@@ -349,7 +349,7 @@ def test_a_link_is_exchanged_without_touching_the_rest(html: str, tail: str) -> 
     pieces, done = [], 0
     for link in content.links:
         assert link.url in ("http://a.it", "https://e.it/?a=1&b=" + "y" * 90)
-        pieces += [content.body[done : link.start], encode_link(url)]
+        pieces += [content.body[done : link.start], quote_piece(url.replace("&", "&amp;").encode())]
         done = link.end
     body = b"".join([*pieces, content.body[done:]])
     assert max(map(len, body.split(b"\r\n"))) <= 76

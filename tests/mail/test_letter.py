@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.mail import words
-from app.mail.letter import decode_words, read_fields, read_letter
+from app.mail.letter import read_fields, read_letter
 
 
 def test_fields_are_unfolded_and_decoded() -> None:
@@ -44,10 +44,19 @@ def test_what_has_no_words_is_no_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("=?x", "=?x"), ("=?utf-8?b?!?=", ""), ("=?no-such?q?a_b?=", "a b"), ("a =?utf-8?q?b?= c", "a b c")]
+    ("text", "expected"),
+    [
+        ("=?x", "=?x"),
+        ("=?utf-8?b?!?=", ""),
+        ("=?no-such?q?a_b?=", "a b"),
+        ("a =?utf-8?q?b?= c", "a b c"),
+        ("=?UTF-8?B?5pc=?= =?UTF-8?B?pQ==?=", "日"),  # one letter in two words
+        ("=?UTF-8?B?4pyTIG9r?", "=?UTF-8?B?4pyTIG9r?"),
+        ("=?UTF-8?B?4pyTIG9rA?=", "✓ ok"),  # a letter too many
+    ],
 )
 def test_encoded_words(text: str, expected: str) -> None:
-    assert decode_words(text) == expected
+    assert words.decode_words(text) == expected == read_letter(f"Subject: {text}\r\n\r\n".encode()).fields.first("subject")
 
 
 def test_fields_of_a_report_are_not_decoded() -> None:
