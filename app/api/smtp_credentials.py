@@ -57,7 +57,7 @@ _TRUSTED = (
     " server), then by its habits. Releasing what was held raises it."
 )
 Failures = Annotated[
-    bool, Field(description="Whether the sender wants to be told of a final failure by mail too. Kept; no such mail is written yet.")
+    bool, Field(description="Whether the sender is told of a final failure by mail too; what NOTIFY says of a recipient goes before.")
 ]
 
 

@@ -21,7 +21,6 @@ from app.store.ids import (
     time_of,
 )
 
-
 # What the setting allows.
 MOST_RECIPIENTS = next(bound.le for bound in Settings.model_fields["max_recipients"].metadata if hasattr(bound, "le"))
 
