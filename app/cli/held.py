@@ -10,7 +10,8 @@ import typer
 from app import store
 from app.cli.work import AsJson, columns, find_account, run_whole, say, show_progress
 from app.config import Settings
-from app.delivery import restored
+from app.delivery import held as held_rows
+from app.delivery.restored import mark_restored as hold_what_was_due
 from app.store.held import Wanted
 from app.store.ids import public_id, time_of
 
@@ -36,7 +37,7 @@ def mark_restored(
     """Run once on a restored database, before its first worker: what was due is held, the event feed goes on."""
 
     async def work(database: store.db.Database, _settings: Settings) -> Any:
-        done = await restored.mark_restored(database, scheduled_too=scheduled_too, progress=show_progress("held"))
+        done = await hold_what_was_due(database, scheduled_too=scheduled_too, progress=show_progress("held"))
         return {"held": done.held, "era_offset": done.era_offset}
 
     done = run_whole(work)
@@ -74,13 +75,13 @@ def list_held(account: Account = None, reason: Reason = "", as_json: AsJson = Fa
 @held.command("release")
 def release_held(account: Account = None, reason: Reason = "", everything: All = False, as_json: AsJson = False) -> None:
     """Let held mail go: it is delivered now. What was sent before the backup's end arrives twice."""
-    _decide("released", restored.release, account, reason, everything, as_json)
+    _decide("released", held_rows.release, account, reason, everything, as_json)
 
 
 @held.command("drop")
 def drop_held(account: Account = None, reason: Reason = "", everything: All = False, as_json: AsJson = False) -> None:
     """Cancel held mail for good, with an event for each recipient."""
-    _decide("dropped", restored.drop, account, reason, everything, as_json)
+    _decide("dropped", held_rows.drop, account, reason, everything, as_json)
 
 
 def _decide(word: str, step: Any, account: str | None, reason: str, everything: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from app import log, store
-from app.delivery.restored import drop, release
+from app.delivery.held import drop, release
 from app.store.db import Database
 from app.store.held import Wanted
 from app.store.incidents import RELEASE, mark_of

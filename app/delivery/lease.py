@@ -3,7 +3,7 @@
 Workers hold the lease, not rows: a heartbeat row on the database's clock, rows that name their owner. This end keeps a deadline on
 the monotonic clock, reckoned from before the heartbeat was sent, so it always ends before the database's; it is asked right before
 every final dot. A worker that was given up gets a new id and goes on: what it still holds under the old id counts for nothing.
-Every heartbeat also looks for others whose lease is over and frees what they had.
+Every heartbeat also looks for others whose lease is over, or who have died on this machine, and frees what they had.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import orjson
 
 from app import log, store
 from app.config import Settings
+from app.delivery.signs_of_life import has_died, own_mark
 from app.events.record import Event, EventType, record
 from app.jobs import Wakes
 from app.store.queue import HELD_FROM_CLAIMS, Share
@@ -73,7 +74,7 @@ class Lease:
         """Register under a new id."""
         sent = time.monotonic()
         async with self._database.hot() as connection:
-            self.worker_id = await store.workers.register_worker(connection, self._name, self._settings.lease_seconds)
+            await self._register(connection)
             await self._look_around(connection)
         self._deadline = sent + self._settings.lease_seconds
         self._begun.set()
@@ -117,23 +118,29 @@ class Lease:
             kept = await store.workers.renew_lease(connection, self.worker_id, settings.lease_seconds, self.stopping, figures)
             if not kept:
                 log.lease_lost(self.worker_id)
-                self.worker_id = await store.workers.register_worker(connection, self._name, settings.lease_seconds)
+                await self._register(connection)
             self._deadline = sent + settings.lease_seconds
             await self._look_around(connection)
-            await self._take_over(connection)
+
+    async def _register(self, connection: Any) -> None:
+        self.worker_id = await store.workers.register_worker(connection, self._name, self._settings.lease_seconds, own_mark())
 
     async def _look_around(self, connection: Any) -> None:
-        self.live = await store.workers.list_live_workers(connection)
+        """Who is there, which sites are ours because of it, and whose rows are to be freed."""
+        known = await store.workers.list_live_workers(connection)
+        died = [w.id for w in known if has_died(w.process)]
+        self.live = [w for w in known if w.id not in died]
         serving = [w.id for w in self.live if not w.stopping or w.id == self.worker_id]
         # slot_of is asked for every message: what it needs is reckoned once a heartbeat.
         self._count = len(serving) if self.worker_id in serving else 0
         self._place = serving.index(self.worker_id) if self._count else 0
         self.slots = await store.sites.read_slots(connection)
+        await self._take_over(connection, died)
 
-    async def _take_over(self, connection: Any) -> None:
+    async def _take_over(self, connection: Any, died: Sequence[int]) -> None:
         """Free the rows of dead workers, in one transaction with giving them up."""
         async with connection.transaction():
-            dead = await store.workers.delete_dead_workers(connection, self._settings.lease_seconds)
+            dead = await store.workers.delete_dead_workers(connection, self._settings.lease_seconds, died)
             if not dead:
                 return
             freed, held = await _free(connection, dead)

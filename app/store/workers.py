@@ -20,6 +20,7 @@ workers = Table(
     Column("lease_until", DateTime(timezone=True), nullable=False),
     Column("stopping", Boolean, nullable=False, server_default="false"),
     Column("figures", JSON, nullable=False, server_default="{}"),
+    Column("process", Text),  # what the kernel of its machine calls it (delivery.signs_of_life); None: nobody there can say
     Column("release", Text),  # the newest revision of the schema that it knows; None: older than that column
 )
 
@@ -28,15 +29,17 @@ workers = Table(
 class LiveWorker:
     id: int
     stopping: bool
+    process: str | None
 
 
-async def register_worker(connection: HotConnection, name: str, lease_seconds: float) -> int:
+async def register_worker(connection: HotConnection, name: str, lease_seconds: float, process: str | None = None) -> int:
     """A new worker id, with a lease on the database's clock."""
     worker_id: int = await connection.fetchval(
-        "INSERT INTO workers (name, lease_until, release) VALUES ($1, now() + make_interval(secs => $2), $3) RETURNING id",
+        "INSERT INTO workers (name, lease_until, release, process) VALUES ($1, now() + make_interval(secs => $2), $3, $4) RETURNING id",
         name,
         lease_seconds,
         newest_revision(),
+        process,
     )
     return worker_id
 
@@ -62,8 +65,8 @@ async def renew_lease(connection: HotConnection, worker_id: int, lease_seconds: 
 
 
 async def list_live_workers(connection: HotConnection) -> list[LiveWorker]:
-    rows = await connection.fetch("SELECT id, stopping FROM workers WHERE lease_until > now() ORDER BY id")
-    return [LiveWorker(row[0], row[1]) for row in rows]
+    rows = await connection.fetch("SELECT id, stopping, process FROM workers WHERE lease_until > now() ORDER BY id")
+    return [LiveWorker(row[0], row[1], row[2]) for row in rows]
 
 
 async def delete_worker(connection: HotConnection, worker_id: int) -> None:
@@ -71,20 +74,21 @@ async def delete_worker(connection: HotConnection, worker_id: int) -> None:
     await connection.execute("DELETE FROM workers WHERE id = $1", worker_id)
 
 
-async def delete_dead_workers(connection: HotConnection, lease_seconds: float) -> Sequence[int]:
-    """Give up the workers whose lease is over; waits for claims they have under way. Returns their ids.
+async def delete_dead_workers(connection: HotConnection, lease_seconds: float, died: Sequence[int] = ()) -> Sequence[int]:
+    """Give up the workers whose lease is over, and those of `died`, which are known to be gone; waits for claims they have under way.
 
-    After a start of PostgreSQL nobody is given up for one lease: nobody could have renewed while it was away.
+    Returns their ids. After a start of PostgreSQL no lease is over for as long as one lasts: nobody could have renewed while it was away.
     """
     rows = await connection.fetch(
         """
         DELETE FROM workers WHERE id IN (
             SELECT id FROM workers
-            WHERE lease_until < now() AND now() > pg_postmaster_start_time() + make_interval(secs => $1)
+            WHERE (lease_until < now() AND now() > pg_postmaster_start_time() + make_interval(secs => $1)) OR id = ANY($2::int[])
             FOR UPDATE SKIP LOCKED
         ) RETURNING id
         """,
         lease_seconds,
+        died,
     )
     return [row[0] for row in rows]
 

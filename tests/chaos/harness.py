@@ -65,7 +65,8 @@ class Harness:
         directory = self.house.directory
         self.deaths = directory / "deaths.jsonl"
         self.attempted, self.acks, self.posts = directory / "attempted.tsv", directory / "acks.tsv", directory / "posts.log"
-        self._worker_module = ("tests.chaos.mortal_worker", str(self.deaths), *([worker_sabotage] if worker_sabotage else []))
+        self._worker_words = (worker_sabotage,) if worker_sabotage else ()
+        self._workers_started = 0
         self._api_module = api_module
         self.faults: list[Fault] = []
         self.taken: set[int] = set()  # ids of workers that a fault has taken
@@ -105,7 +106,8 @@ class Harness:
             await house.add_endpoint(url, account_id=account_id)
             self._tenants.append([token, sender])
         house.start_api(self._api_module)
-        house.start_workers(options.workers, self._worker_module)
+        for _ in range(options.workers):
+            self._start_worker()
         await house.wait_for_api()
         await house.wait_for_workers()
         self._loops = [asyncio.create_task(self._supervise()), asyncio.create_task(self._watch_workers())]
@@ -139,7 +141,13 @@ class Harness:
             for worker in list(self.house.workers):
                 if not worker.runs and worker.pid not in self.leaving:
                     self.house.workers.remove(worker)
-                    self.house.start_worker(self._worker_module)
+                    self._start_worker()
+
+    def _start_worker(self) -> None:
+        """Every other one is as if on a machine of its own: deaths are known by the kernel's word, and by the lease alone."""
+        self._workers_started += 1
+        stranger = () if self._workers_started % 2 else ("--stranger",)
+        self.house.start_worker(("tests.chaos.mortal_worker", str(self.deaths), *stranger, *self._worker_words))
 
     async def _watch_workers(self) -> None:
         """Note when a worker is seen to have left or been given up; it was so some moments before."""

@@ -1,9 +1,10 @@
 """A worker that can be told to die at a named point of a delivery. The product knows nothing of it.
 
-    python -m tests.chaos.mortal_worker DEATHS [SABOTAGE]
+    python -m tests.chaos.mortal_worker DEATHS [--stranger] [SABOTAGE]
 
 Signal SIGRTMIN + n arms the n-th of POINTS: the next time the worker comes there with LEAST_IN_HAND rows in its hands, it writes a line
-into the file DEATHS and kills itself with SIGKILL. SABOTAGE names a function of tests.chaos.sabotage that spoils this worker first.
+into the file DEATHS and kills itself with SIGKILL. A stranger is as if on another machine: its death is known by its lease alone, and of
+others' deaths it knows no more. SABOTAGE names a function of tests.chaos.sabotage that spoils this worker first.
 Mail to an address that begins with "poison" kills it whenever it comes to its RCPT.
 """
 
@@ -21,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from app.cli.settings import read_settings
+from app.delivery import lease
 from app.delivery.connections import Connections
 from app.delivery.deliver import Deliveries
 from app.delivery.pipeline import Dialogue
@@ -135,9 +137,14 @@ def _dying_after_dot(fate: Fate) -> Callable[[Any], Any]:
 
 
 def main() -> None:
-    make_mortal(Fate(Path(sys.argv[1])))
-    if len(sys.argv) > 2:
-        sabotage.WORKERS[sys.argv[2]]()
+    deaths, *words = sys.argv[1:]
+    make_mortal(Fate(Path(deaths)))
+    if words[:1] == ["--stranger"]:
+        lease.own_mark = lambda: None
+        lease.has_died = lambda _mark: False
+        words = words[1:]
+    for word in words:
+        sabotage.WORKERS[word]()
     run(read_settings())
 
 

@@ -14,7 +14,8 @@ import httpx2
 import pytest
 
 from app import store
-from app.delivery.restored import DROPPED, RESTORED, drop, mark_restored, release
+from app.delivery.held import DROPPED, RESTORED, drop, release
+from app.delivery.restored import mark_restored
 from app.embedded import EmbeddedServers
 from app.embedded.binaries import find_binaries
 from app.errors import Conflict

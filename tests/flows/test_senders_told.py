@@ -15,7 +15,7 @@ import pytest
 
 from app import store, worker
 from app.accounts.smtp_credentials import Wish, create_smtp_credential
-from app.delivery import restored
+from app.delivery import held
 from app.feedback.reports import ReturnPaths
 from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.jobs import Wakes
@@ -349,7 +349,7 @@ async def test_one_that_kills_who_writes_it_is_given_up(told: House) -> None:
     ("reason", "is_told"),
     [
         ("claimed 5 times by workers that died with it", True),
-        (restored.RESTORED, False),
+        (held.RESTORED, False),
         (f"{mark_of(new_id())}, credential smtp-x: 300 recipients", False),
     ],
     ids=["poison", "restored: it may have arrived before", "a thief's"],
@@ -361,7 +361,7 @@ async def test_of_what_the_operator_drops_the_sender_is_told_unless_it_is_a_thie
     async with told.database.hot() as connection:
         await connection.execute("UPDATE queue SET due_at = 'infinity', ready = false")
         await connection.execute("UPDATE recipients SET state = 'held', reason = $1", reason)
-    assert await restored.drop(told.database, Wanted(told.account_id)) == 2
+    assert await held.drop(told.database, Wanted(told.account_id)) == 2
     assert await owed(told) == is_told
     assert (await told.message(silent))["recipients"][0]["state"] == "cancelled"
     telling = Telling(told.database, told.intake, told.settings.model_copy(update={"report_gather_seconds": 0.0}))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+
+import pytest
 
 from app import store
 from app.delivery.suspects import GROUP
 from app.store.queue import ALONE_SITE, SUSPECT_SITE
 from tests.doubles.sink_script import Script
 from tests.flows.conftest import House, until
+
+_SAY_MARK = "from app.delivery.signs_of_life import own_mark; print(own_mark())"
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_and_gives_back(house: House) -> None:
@@ -87,12 +92,17 @@ async def test_rows_that_three_workers_died_with_are_tried_alone(house: House) -
     assert house.sink.peak_connections == 1
 
 
-async def test_mail_of_a_dead_worker_is_taken_over_and_marked(house: House) -> None:
+# Where it ran nobody can say, and its lease is over; it ran here, and its lease would go on.
+@pytest.mark.parametrize("by_the_kernels_word", [False, True])
+async def test_mail_of_a_dead_worker_is_taken_over_and_marked(house: House, by_the_kernels_word: bool) -> None:
     house.workers[0][1].set()
     await house.workers[0][0]
     accepted = await house.send()
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", _SAY_MARK, stdout=asyncio.subprocess.PIPE)
+    mark = (await ended.communicate())[0].decode().strip()
     async with house.database.hot() as connection:
-        dead = await store.workers.register_worker(connection, "dead", -1)
+        lease_seconds, process = (600.0, mark) if by_the_kernels_word else (-1.0, None)
+        dead = await store.workers.register_worker(connection, "dead", lease_seconds, process)
         await connection.execute("UPDATE queue SET owner = $1, claims = 1", dead)
         # One lease of grace after PostgreSQL's start: the test's servers have been up for longer by now, or will be.
     house.start_worker()
