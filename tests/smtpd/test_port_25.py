@@ -50,7 +50,7 @@ async def test_the_course_of_a_message(door: OpenDoor, books: _Books) -> None:
     too_large = door.server.return_door.most_bytes + 1
     for command, reply in (
         ("MAIL FROM:<mx@x.test>", "503 5.5.1 Say EHLO first"),
-        ("HELO mx.x.test", "250 localhost"),
+        ("HELO mx.x.test", "250 2.0.0 localhost"),
         ("AUTH PLAIN", "502 5.5.1"),
         ("RCPT TO:<ada@x.test>", "503 5.5.1 Say MAIL FROM first"),
         ("DATA", "503 5.5.1 Say MAIL FROM first"),
