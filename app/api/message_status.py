@@ -211,6 +211,8 @@ def no_message() -> NotFound:
 
 def _read_address(text: str) -> str:
     try:
+        if "\ufffd" in text:  # stands for octets that are no UTF-8
+            raise ValueError("It is not UTF-8.")
         return parse_mailbox(text)
     except ValueError as error:
         raise InvalidRequest.of_fields([FieldError("?recipient", "invalid_address", str(error))]) from error
