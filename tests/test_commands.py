@@ -82,7 +82,7 @@ def test_the_keyring_is_checked_against_the_database(database_url: str, tmp_path
     assert staffetta("keyring", "check", **settings).stdout == "The keyring opens all 2 sealed values of the database.\n"
     assert "key 2 was added to 1." in staffetta("keyring", "rotate", **settings).stdout
     assert staffetta("key", "create", "acme", **settings).returncode == 0
-    assert staffetta("keyring", "check", **settings).stdout == "The keyring opens all 2 sealed values of the database.\n"
+    assert staffetta("keyring", "check", **settings).stdout == "The keyring opens all 3 sealed values of the database.\n"
     path.unlink()
     Keyring.create(path)
     done = staffetta("keyring", "check", **settings)

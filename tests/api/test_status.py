@@ -171,7 +171,7 @@ async def test_mail_is_found_by_its_recipient(shop: Any, rival: Any, house: Any)
         *("limit=0", "limit=201", "limit=-1", "limit=1e9", "limit=x", "limit=999999999999999999999999", "cursor=x", "cursor=", "cursor=bQ"),
         *("cursor=%00", "cursor=ZQAAAAAAACcjAaIJ_ASIc_CfFcGBFqiQAg", "cursor=" + "a" * 101, "cursor=é", "created_after=yesterday"),
         *("created_after=2020-01-01", "created_before=0000-01-01T00:00:00Z", "created_before=1e9", "cursor=%ed%a0%80"),
-        *("recipient=", "recipient=ada", "recipient=a%00@example.com", "recipient=%ed%a0%80@example.com", "recipient=" + "a" * 321),
+        *("recipient=", "recipient=ada", "recipient=a%00@example.com", "recipient=" + "a" * 321),
     ],
 )
 async def test_wrong_parameters(shop: Any, query: str) -> None:

@@ -1,6 +1,7 @@
 """Every way of receiving badly that we know, beside healthy sites: every recipient in the right state, and the healthy not slower.
 
-Two stretches of the same open load to healthy sites: alone, and while so many messages go to each behaviour (`tests.doubles.behaviours`).
+Two stretches of the same open load to healthy sites, whose mails come at random, so that they meet each other too: alone, and while so
+many messages go to each behaviour (`tests.doubles.behaviours`).
 The house has a hundredth of RFC 5321's patience and a first wait of a second, so that what takes a day takes less than a minute. A third
 stretch, with the same mail to a site that takes everything instead, tells how much of a difference is the machine's: its two cores carry
 the doubles too.
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import httpx2
@@ -123,7 +126,7 @@ async def open_house(house: House, age_seconds: float = AGE_SECONDS) -> None:
 async def _healthy(house: House, rate: float, marks: str, first: int, seconds: float) -> list[float]:
     """Milliseconds from POST to the sink's 250 of an open load to healthy sites."""
     requests, path = {"sites": _HEALTHY_SITES}, house.directory / f"marks-{marks}.tsv"
-    plan = plan_for(house, seconds=seconds, connections=4, rate=rate, first=first, requests=requests, marks=str(path))
+    plan = plan_for(house, seconds=seconds, connections=4, rate=rate, seed=first, first=first, requests=requests, marks=str(path))
     outcome = await asyncio.to_thread(LoadRun(house, plan).outcome)
     await asyncio.sleep(1)
     latencies = delivery_latencies_ms(path, house.dots)
@@ -158,12 +161,13 @@ async def post(house: House, recipients: Sequence[Sequence[str]], rate: float) -
     """POST one order to each, so many a second; RuntimeError when one is refused."""
     body = a_body(1, sender=house.sender, recipient="")
     gate = asyncio.Semaphore(32)
-    began = time.monotonic()
+    chance = random.Random(len(recipients))
+    due = list(accumulate((chance.expovariate(rate) for _ in recipients), initial=time.monotonic()))
     headers = {"Authorization": f"Bearer {house.token}"}
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{house.api_port}", headers=headers, timeout=30) as client:
 
         async def one(place: int, to: Sequence[str]) -> None:
-            await asyncio.sleep(max(0.0, began + place / rate - time.monotonic()))
+            await asyncio.sleep(max(0.0, due[place] - time.monotonic()))
             async with gate:
                 text = json.dumps(body | {"to": to}).replace(NUMBER, f"{place:010}")
                 answer = await client.post("/v1/messages", content=text, headers={"Content-Type": "application/json"})

@@ -3,8 +3,10 @@
     python -m tests.house.load '{"port": 8025, "token": "…", "sender": "hello@shop.example.test", "seconds": 10}'
 
 Closed loop: each connection sends the next request when it has its answer. Open loop (`rate`): requests are due by the clock, and a
-latency counts from when its request was due, not from when a connection was free for it. With `dots` (the sink's log) no request
-leaves while `most_behind` accepted recipients are not delivered yet. It says one JSON line at its end (Outcome), and "ready" before.
+latency counts from when its request was due, not from when a connection was free for it. They are due at even distances, or, with a
+`seed`, at random ones of the same mean (a Poisson process), as mail comes from many who know nothing of each other. With `dots` (the
+sink's log) no request leaves while `most_behind` accepted recipients are not delivered yet. It says one JSON line at its end (Outcome),
+and "ready" before.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import sys
 import time
 from collections import Counter, deque
@@ -39,6 +42,7 @@ class Plan:
     count: int | None = None
     connections: int = 16
     rate: float | None = None
+    seed: int | None = None
     first: int = 0
     requests: dict[str, Any] = field(default_factory=dict)
     dots: str | None = None
@@ -170,7 +174,8 @@ class Load:
 
     async def _tick(self, began: float) -> None:
         """Clock of the open loop, and of whoever waits for the deliveries to catch up."""
-        rate, planned = self._plan.rate, 0
+        rate, due = self._plan.rate, began
+        chance = random.Random(self._plan.seed) if self._plan.seed is not None else None
         pause = _TICK_SECONDS if rate is not None or self._dots is not None else _SLOW_TICK_SECONDS
         while True:
             now = time.perf_counter()
@@ -178,9 +183,9 @@ class Load:
                 self._finish()
                 return
             if rate is not None:
-                while began + planned / rate <= now:
-                    self._due.append(began + planned / rate)
-                    planned += 1
+                while due <= now:
+                    self._due.append(due)
+                    due += chance.expovariate(rate) if chance is not None else 1 / rate
             if self._dots is not None:
                 self._dots.look()
             while self._idle and self._may_send():
