@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     api_processes: int = Field(1, description="HTTP API processes; one fills a core.", ge=1)
     max_message_bytes: int = Field(25 * 1024 * 1024, description="Largest message accepted, as MIME bytes.", ge=1)
     max_request_bytes: int = Field(40 * 1024 * 1024, description="Largest request body accepted.", ge=1)
-    max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.", ge=1)
+    # An id has room for so many (store.ids): a test holds the two together.
+    max_recipients: int = Field(1000, description="Most recipients of one message, to + cc + bcc.", ge=1, le=65535)
 
     render_processes: int = Field(
         2, description="Limited processes for templates (256 MB each), of each API process and worker; started when first needed.", ge=1

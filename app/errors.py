@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
+MOST_FIELD_ERRORS = 50
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -65,10 +67,10 @@ class RelayError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     @classmethod
-    def of_fields(cls, errors: Sequence[FieldError], most: int | None = None) -> Self:
-        """The refusal for these: it says what the only one says, or how many there are, and carries at most `most`."""
+    def of_fields(cls, errors: Sequence[FieldError]) -> Self:
+        """The refusal for these: it says what the only one says, or how many there are, and carries the first of them."""
         detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are wrong."
-        return cls(detail, errors=errors[:most])
+        return cls(detail, errors=errors[:MOST_FIELD_ERRORS])
 
     @classmethod
     def of_field(cls, pointer: str, code: str, detail: str) -> Self:

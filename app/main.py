@@ -6,8 +6,8 @@ Valkey may be away then: requests are refused with 503 until the one is back, th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
@@ -49,40 +49,36 @@ def build_app(settings: Settings) -> FastAPI:
     return app
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _open_house(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    keyring = Keyring.load(settings.keyring_path)
-    database = Database(settings.database_url)
-    domains = DomainBook(database, keyring)
-    wakes = Wakes(settings.redis_url)
-    streams = StreamBook(database)
-    resolver = Resolver(settings.dns_servers)
-    renderer = Renderer(settings.render_processes)
-    templates = TemplateBook(database, renderer)
-    hits = Hits(database, wakes, settings.second_look_seconds)
-    intake = Intake(database, domains, streams, templates, settings, wakes)
-    app.state.house = House(
-        settings=settings,
-        database=database,
-        keyring=keyring,
-        authenticator=Authenticator(database, keyring),
-        domains=domains,
-        streams=streams,
-        templates=templates,
-        renderer=renderer,
-        intake=intake,
-        wakes=wakes,
-        resolver=resolver,
-        hits=hits,
-    )
-    wakes.start()
-    intake.start()
-    hits.start()
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        keyring = Keyring.load(settings.keyring_path)
+        database = Database(settings.database_url)
+        stack.push_async_callback(database.close)
+        wakes = Wakes(settings.redis_url)
+        stack.push_async_callback(wakes.close)
+        renderer = Renderer(settings.render_processes)
+        stack.push_async_callback(renderer.close)
+        hits = Hits(database, wakes, settings.second_look_seconds)
+        stack.push_async_callback(hits.close)
+        domains, streams, templates = DomainBook(database, keyring), StreamBook(database), TemplateBook(database, renderer)
+        intake = Intake(database, domains, streams, templates, settings, wakes)
+        stack.push_async_callback(intake.close)
+        app.state.house = House(
+            settings=settings,
+            database=database,
+            keyring=keyring,
+            authenticator=Authenticator(database, keyring),
+            domains=domains,
+            streams=streams,
+            templates=templates,
+            renderer=renderer,
+            intake=intake,
+            wakes=wakes,
+            resolver=Resolver(settings.dns_servers),
+            hits=hits,
+        )
+        wakes.start()
+        hits.start()
+        intake.start()
         yield
-    finally:
-        await intake.close()
-        await hits.close()
-        await renderer.close()
-        await wakes.close()
-        await database.close()

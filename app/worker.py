@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import signal
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,9 +38,10 @@ from app.jobs import Wakes
 from app.keyring import Keyring
 from app.rendering import Renderer
 from app.resolver import Resolver
+from app.sockets import allow_files
 from app.watch.telling import Telling
 
-_OPEN_FILES = 4096
+_OPEN_FILES = 4096  # connections to many sites
 _SCHEMA_LOOK_SECONDS = 1.0
 _NO_SCHEMA: tuple[type[BaseException], ...] = (*store.db.SCHEMA_ERRORS, *store.db.CONNECTION_ERRORS, TimeoutError)
 _POLLS_PER_LOOK = 10  # for orders to erase, owed reports, decisions on held mail, second looks: they may wait for some seconds
@@ -198,25 +198,33 @@ async def _wait_for_schema(database: store.db.Database, stop: asyncio.Event) -> 
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Everything a worker does, until `stop`."""
+    """Everything a worker does, until `stop`; what was opened is closed, however it ends."""
+    async with contextlib.AsyncExitStack() as stack:
+        await _work(settings, stop, stack)
+
+
+async def _work(settings: Settings, stop: asyncio.Event, stack: contextlib.AsyncExitStack) -> None:
     keyring = Keyring.load(settings.keyring_path)
     database = store.db.Database(settings.database_url, hot_connections=8)
+    stack.push_async_callback(database.close)
     await _wait_for_schema(database, stop)
     if stop.is_set():
-        await database.close()
         return
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
+    stack.push_async_callback(wakes.close)
     wakes.start()
     tls_context = ssl.create_default_context()
     # Opportunistic: any TLS is better than none, and a wrong name is no reason to go without (RFC 7435).
     tls_context.check_hostname = False
     tls_context.verify_mode = ssl.CERT_NONE
     renderer = Renderer(settings.render_processes, keen=True)
+    stack.push_async_callback(renderer.close)
     resolver = Resolver(settings.dns_servers)
     router = Router(resolver, settings)
     templates = TemplateBook(database, renderer)
     intake = Intake(database, domains, StreamBook(database), templates, settings, wakes)
+    stack.push_async_callback(intake.close)
     intake.start()
     events_woken = asyncio.Event()
     drain = Drain(
@@ -241,34 +249,29 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         asyncio.create_task(keep_reading(database, resolver, wakes, settings.poll_seconds), name="inbound"),
         asyncio.create_task(keep_looking(database, wakes, settings.poll_seconds * _POLLS_PER_LOOK), name="second_looks"),
     ]
+    stack.push_async_callback(_end, beside)
     freeze_heap()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({draining, stopping}, return_when=asyncio.FIRST_COMPLETED)
     drain.stop()
-    await draining
-    await posting
-    for task in beside:
+    try:
+        await draining
+    finally:
+        stop.set()  # a drain that failed ends the posting too
+        await posting
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*beside, return_exceptions=True)
-    await intake.close()
-    await renderer.close()
-    await wakes.close()
-    await database.close()
-
-
-def _allow_open_files() -> None:
-    """Connections to many sites need more than the 1,024 files that a process may open unless it asks."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run(settings: Settings) -> None:
     """Be a worker until SIGTERM or SIGINT."""
     import uvloop
 
-    _allow_open_files()
+    allow_files(_OPEN_FILES)
     log.set_up(settings.log_level, role="worker")
 
     async def main() -> None:

@@ -219,7 +219,7 @@ def _check_rendered(made: Rendered) -> None:
 
 def _invalid(error: TemplateFault) -> InvalidMessage:
     kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code == "too_slow" else InvalidMessage
-    return kind(error.fault.sentence, errors=[_field_of_use(error.fault)])
+    return kind.of_fields([_field_of_use(error.fault)])
 
 
 def _field_of_use(fault: Fault) -> FieldError:

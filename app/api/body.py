@@ -1,4 +1,4 @@
-"""Request bodies: read within bounds, as strict JSON.
+"""Request bodies: read within bounds, as strict JSON, and checked against the model of their fields.
 
 Stricter than a JSON parser must be (RFC 8259), as I-JSON (RFC 7493) is: UTF-8 only, no name twice in an object, no NaN or
 Infinity. A body is refused by its Content-Length before a byte of it is read, and again while it comes in pieces; compressed
@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.api.door import header_of
-from app.errors import MalformedRequest, MessageTooLarge, Unavailable
+from app.accounts.credentials import Sender
+from app.api.door import find_sender, header_of
+from app.api.problems import field_errors
+from app.errors import InvalidRequest, MalformedRequest, MessageTooLarge, Unavailable
 
 SILENCE_SECONDS = 20.0
 WHOLE_BODY_SECONDS = 300.0
@@ -27,6 +30,23 @@ _bytes_under_way = 0
 # What a body may unfold to: a few megabytes of "[[],[],…" would take hundreds as objects. Long strings, files above all, are few values.
 _MOST_NAMES = 200
 _MOST_VALUES = 2_000_000
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+async def read_fields(request: Request, model: type[_Model], most_bytes: int, *scopes: str) -> tuple[Sender, _Model]:
+    """The principal, who may do all of `scopes`, and the body as the model of its fields."""
+    sender = await find_sender(request, *scopes)
+    value, _ = await read_json(request, most_bytes)
+    return sender, check_fields(model, value)
+
+
+def check_fields(model: type[_Model], value: Any) -> _Model:
+    """The value as the model has it; InvalidRequest points at each field that is wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequest.of_fields(field_errors(error)) from error
 
 
 async def read_json(request: Request, most_bytes: int) -> tuple[Any, bytes]:

@@ -9,20 +9,19 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.accounts import domains
 from app.accounts.credentials import Sender
 from app.accounts.tracking_hosts import look_at_host, public_host, set_tracking_host
-from app.api.body import read_json
-from app.api.door import RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.problems import invalid_fields
 from app.errors import NotFound
+from app.store.ids import askable
 
 MOST_BODY_BYTES = 16 * 1024
 
@@ -80,7 +79,6 @@ class DomainList(BaseModel):
 
 
 BODIES = (TrackingHostBody,)
-_read_host = TypeAdapter(TrackingHostBody).validate_python
 
 
 @router.get(
@@ -103,27 +101,22 @@ async def list_domains(request: Request, sender: Reader) -> Response:
         }
         for row, records in found
     ]
-    return _answer({"domains": listed})
+    return answer_json({"domains": listed})
 
 
 async def set_one(request: Request) -> Response:
     """PUT /v1/domains/{name}/tracking."""
     house = house_of(request)
-    sender = await find_sender(request, "domains:write")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_host(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
-    name = request.path_params["name"].lower()
-    if not name.isascii() or "\0" in name or await house.domains.find(sender.account_id, name) is None:
+    sender, body = await read_fields(request, TrackingHostBody, MOST_BODY_BYTES, "domains:write")
+    name = askable(request.path_params["name"]).lower()
+    if await house.domains.find(sender.account_id, name) is None:
         raise NotFound("There is no such domain.")
     seen = await look_at_host(house.resolver, name, body.host, house.settings.public_url) if body.host is not None else None
     async with house.database.transaction() as connection:
         found = await set_tracking_host(connection, sender.account_id, name, seen)
     house.domains.forget(sender.account_id, name)
     shown = _tracking(found.host, found.verified_at) if found is not None else None
-    return _answer({"tracking": shown, "problem": found.problem if found is not None else None})
+    return answer_json({"tracking": shown, "problem": found.problem if found is not None else None})
 
 
 router.add_api_route(
@@ -148,7 +141,3 @@ router.add_api_route(
 
 def _tracking(host: str | None, verified_at: datetime | None) -> dict[str, Any] | None:
     return {"host": host, "verified_at": verified_at} if host is not None else None
-
-
-def _answer(value: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), media_type="application/json")

@@ -16,8 +16,7 @@ from typing import TypeVar
 
 from app.accounts.templates import TemplateUse
 from app.api.message_body import AddressBody, AttachmentBody, MessageBody
-from app.api.problems import refuse_fields
-from app.errors import FieldError, pointer_to
+from app.errors import FieldError, InvalidMessage, MessageTooLarge, pointer_to
 from app.intake.admission import Track
 from app.intake.labels import HALF_A_PAIR, check_metadata_size, check_metadata_text, check_variables
 from app.intake.submit import Submission
@@ -77,7 +76,8 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     send_at = faults.trap("invalid_time", ("send_at",), read_time, body.send_at) if body.send_at is not None else None
     expires_at = faults.trap("invalid_time", ("expires_at",), read_time, body.expires_at) if body.expires_at is not None else None
     if faults.found or sender is None:
-        raise refuse_fields(faults.found, of_message=True)
+        kind = MessageTooLarge if any(one.code == "too_large" for one in faults.found) else InvalidMessage
+        raise kind.of_fields(faults.found)
     draft = Draft(sender, to, cc, bcc, reply_to, body.subject or "", body.html, body.text, tuple(body.headers.items()), attachments)
     made = Submission(
         draft, body.stream, tuple(body.tags), body.metadata, send_at, expires_at, idempotency_key, body_hash, template=template

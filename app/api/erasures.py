@@ -9,16 +9,15 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
-from app.api.body import read_json
-from app.api.door import RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.problems import invalid_fields
 from app.errors import NotFound
 from app.feedback.erasure_orders import order_erasure
 from app.store.erasure_orders import Order
@@ -71,21 +70,15 @@ class Erasure(BaseModel):
 
 
 BODIES = (ErasureBody,)
-_read_erasure = TypeAdapter(ErasureBody).validate_python
 
 
 async def order_one(request: Request) -> Response:
     """POST /v1/erasures."""
     house = house_of(request)
-    sender = await find_sender(request, _SCOPE)
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_erasure(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
+    sender, body = await read_fields(request, ErasureBody, MOST_BODY_BYTES, _SCOPE)
     async with house.database.hot() as connection:
         order = await order_erasure(connection, sender.account_id, body.email, sender.key_id)
-    return _answer(order, 202)
+    return answer_json(_show(order), 202)
 
 
 @router.get(
@@ -101,7 +94,7 @@ async def show_one(request: Request, sender: Writer, id: str) -> Response:  # no
         order = await store.erasure_orders.find_order(connection, sender.account_id, order_id) if order_id is not None else None
     if order is None:
         raise NotFound("There is no such erasure.")
-    return _answer(order, 200)
+    return answer_json(_show(order))
 
 
 router.add_api_route(
@@ -121,8 +114,8 @@ router.add_api_route(
 )
 
 
-def _answer(order: Order, status: int) -> Response:
-    shown: dict[str, Any] = {
+def _show(order: Order) -> dict[str, Any]:
+    return {
         "id": public_id("ers", order.id),
         "state": "waiting" if order.finished_at is None else "done",
         "email": order.address,
@@ -131,4 +124,3 @@ def _answer(order: Order, status: int) -> Response:
         "finished_at": order.finished_at,
         "erased": orjson.loads(order.erased) or None,
     }
-    return Response(orjson.dumps(shown, option=orjson.OPT_UTC_Z), status, media_type="application/json")

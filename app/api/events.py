@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
-from app.api.door import allow, house_of
+from app.api.door import allow, answer_json, house_of
 from app.api.message_body import DateTime, Stream
 from app.api.openapi import refusals
 from app.api.paging import read_event_cursor, write_event_cursor
@@ -94,11 +93,10 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=1000, description="A page ends before that when it has 4 MB.")] = 100,
     types: Annotated[list[EventType] | None, Query(max_length=20, description="Only events of these types.")] = None,
 ) -> Response:
-    cursor = read_event_cursor(after, "after") or BEGINNING
+    cursor = read_event_cursor(after) or BEGINNING
     wanted = frozenset(kind.value for kind in types) if types else None
     found, cursor, has_more = await _read(request, sender.account_id, cursor, limit, wanted)
-    page = {"events": [event_object(row) for row in found], "next": write_event_cursor(cursor), "has_more": has_more}
-    return Response(orjson.dumps(page), media_type="application/json")
+    return answer_json({"events": [event_object(row) for row in found], "next": write_event_cursor(cursor), "has_more": has_more})
 
 
 async def _read(

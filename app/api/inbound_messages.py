@@ -16,10 +16,10 @@ from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
-from app.api.door import allow, house_of
+from app.api.door import allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import refusals
-from app.api.paging import read_inbound_cursor, write_inbound_cursor
+from app.api.paging import INBOUND, read_id_cursor, write_id_cursor
 from app.errors import NotFound
 from app.feedback.inbound_reading import sent_object
 from app.mail.inbound import Attachment, read_attachment
@@ -170,11 +170,11 @@ async def list_page(
     cursor: Annotated[str | None, Query(max_length=100, description="The `next` of an earlier page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    before = read_inbound_cursor(cursor, "cursor")
+    before = read_id_cursor(INBOUND, cursor)
     async with house_of(request).database.hot() as connection:
         rows = await store.inbound.list_inbound(connection, sender.account_id, before, limit + 1)
-    end = write_inbound_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return _answer({"inbound_messages": [_shown(row) for row in rows[:limit]], "next": end})
+    end = write_id_cursor(INBOUND, rows[limit - 1].id) if len(rows) > limit else None
+    return answer_json({"inbound_messages": [_shown(row) for row in rows[:limit]], "next": end})
 
 
 @router.get(
@@ -188,7 +188,7 @@ async def show_one(request: Request, sender: Reader, id: str) -> Response:  # no
     async with house_of(request).database.hot() as connection:
         row = await _find(connection, sender.account_id, id)
         parsed = await store.inbound.read_parsed(connection, sender.account_id, row)
-    return _answer(_shown(row) | {"content": _content(row, orjson.loads(parsed)) if parsed is not None else None})
+    return answer_json(_shown(row) | {"content": _content(row, orjson.loads(parsed)) if parsed is not None else None})
 
 
 @router.get(
@@ -274,7 +274,3 @@ def _download(octets: bytes, name: str, media_type: str) -> Response:
     # RFC 6266 with RFC 8187: the name in UTF-8, and nothing of it raw in the header.
     disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     return Response(octets, headers={"Content-Disposition": disposition, **_DOWNLOAD}, media_type=media_type)
-
-
-def _answer(value: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), media_type="application/json")

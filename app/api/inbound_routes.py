@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
 from app.accounts.inbound_routes import create_route, delete_route
-from app.api.body import read_json
-from app.api.door import RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.problems import invalid_fields
 from app.errors import NotFound
 from app.store.ids import parse_public_id, public_id
 
@@ -58,21 +56,15 @@ class InboundRouteList(BaseModel):
 
 
 BODIES = (InboundRouteBody,)
-_read_body = TypeAdapter(InboundRouteBody).validate_python
 
 
 async def create_one(request: Request) -> Response:
     """POST /v1/inbound-routes."""
     house = house_of(request)
-    sender = await find_sender(request, "inbound:write")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_body(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
+    sender, body = await read_fields(request, InboundRouteBody, MOST_BODY_BYTES, "inbound:write")
     async with house.database.transaction() as connection:
         row = await create_route(connection, sender.account_id, body.address)
-    return _answer(_shown(row), 201)
+    return answer_json(_shown(row), 201)
 
 
 @router.get(
@@ -85,7 +77,7 @@ async def create_one(request: Request) -> Response:
 async def list_all(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         rows = await store.inbound_routes.list_routes(connection, sender.account_id)
-    return _answer({"inbound_routes": [_shown(row) for row in rows]}, 200)
+    return answer_json({"inbound_routes": [_shown(row) for row in rows]})
 
 
 @router.get(
@@ -101,7 +93,7 @@ async def show_one(request: Request, sender: Reader, id: str) -> Response:  # no
         row = await store.inbound_routes.find_route(connection, sender.account_id, route_id) if route_id is not None else None
     if row is None:
         raise NotFound("There is no such inbound route.")
-    return _answer(_shown(row), 200)
+    return answer_json(_shown(row))
 
 
 @router.delete(
@@ -142,7 +134,3 @@ router.add_api_route(
 
 def _shown(row: Any) -> dict[str, Any]:
     return {"id": public_id("rte", row.id), "address": f"{row.local}@{row.domain}", "created_at": row.created_at}
-
-
-def _answer(value: dict[str, Any], status: int) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, media_type="application/json")

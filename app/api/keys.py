@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import ALL, SCOPES, Sender, create_key, revoke_key
-from app.api.body import read_json
-from app.api.door import allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
-from app.api.openapi import refusals
-from app.api.problems import invalid_fields
+from app.api.openapi import json_body, refusals
 from app.errors import FieldError, Forbidden, InvalidRequest
 from app.mail.header import check_text
 from app.mail.times import read_time
+from app.store.ids import askable
 
 MOST_BODY_BYTES = 16 * 1024
 EXAMPLE = {"name": "shop backend", "scopes": ["messages:send", "messages:read"]}
@@ -68,7 +67,7 @@ class CreatedKey(BaseModel):
     key: Annotated[str, Field(description="The API key: keep it, it cannot be read again.")]
 
 
-_read_key = TypeAdapter(KeyBody).validate_python
+BODIES = (KeyBody,)
 
 
 @router.get("/v1/keys", operation_id="listKeys", summary="List API keys", response_model=KeyList, responses=refusals(401, 403, 503))
@@ -76,25 +75,20 @@ async def list_keys(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         rows = await store.accounts.list_keys(connection, sender.account_id)
     names = ("id", "name", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
-    return _answer({"keys": [{name: getattr(row, name) for name in names} for row in rows]}, 200)
+    return answer_json({"keys": [{name: getattr(row, name) for name in names} for row in rows]})
 
 
 async def create_one(request: Request) -> Response:
     """POST /v1/keys."""
     house = house_of(request)
-    sender = await find_sender(request, "keys:write")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_key(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
+    sender, body = await read_fields(request, KeyBody, MOST_BODY_BYTES, "keys:write")
     expires_at = _check(body, sender)
     async with house.database.transaction() as connection:
         key_id, token = await create_key(
             connection, house.keyring, sender.account_id, name=body.name, scopes=body.scopes, expires_at=expires_at
         )
     made = {"id": key_id, "name": body.name, "scopes": sorted(set(body.scopes)), "expires_at": expires_at, "key": token}
-    return _answer(made, 201)
+    return answer_json(made, 201)
 
 
 @router.delete(
@@ -107,9 +101,26 @@ async def create_one(request: Request) -> Response:
 async def revoke_one(request: Request, sender: Writer, id: str) -> Response:  # noqa: A002  (the name of the path's parameter)
     house = house_of(request)
     async with house.database.transaction() as connection:
-        await revoke_key(connection, sender.account_id, id if id.isascii() and "\0" not in id else "")
+        await revoke_key(connection, sender.account_id, askable(id))
     house.authenticator.forget(id)
     return Response(status_code=204)
+
+
+router.add_api_route(
+    "/v1/keys",
+    create_one,
+    methods=["POST"],
+    operation_id="createKey",
+    summary="Make an API key",
+    status_code=201,
+    response_model=None,
+    responses={
+        201: {"model": CreatedKey, "description": "The key, for the only time."},
+        **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+    },
+    openapi_extra={"requestBody": json_body(KeyBody, EXAMPLE)},
+    route_class_override=RawRoute,
+)
 
 
 def _check(body: KeyBody, sender: Sender) -> datetime | None:
@@ -135,7 +146,3 @@ def _check(body: KeyBody, sender: Sender) -> datetime | None:
     if ALL not in sender.scopes and not sender.scopes.issuperset(body.scopes):
         raise Forbidden("A key can only give scopes that it has itself.")
     return expires_at
-
-
-def _answer(value: dict[str, Any], status: int) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, media_type="application/json")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from app.api.problems import Problem
 from app.intake.labels import (
@@ -214,9 +214,6 @@ class BatchResult(BaseModel):
     refused: int
     results: list[Annotated[AcceptedItem | RefusedItem, Field(discriminator="status")]]
 
-
-read_message = TypeAdapter(MessageBody).validate_python
-read_item = TypeAdapter(BatchItem).validate_python
 
 # Every name that may stand in a body, to offer the nearest one to who misspelt it.
 FIELD_NAMES = frozenset(

@@ -17,14 +17,13 @@ from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
-from app.api.door import allow, house_of
+from app.api.door import allow, answer_json, house_of
 from app.api.message_body import DateTime, Kind, State, Stream
 from app.api.openapi import refusals
-from app.api.paging import bound_of, read_message_cursor, write_message_cursor
+from app.api.paging import MESSAGES, bound_of, read_id_cursor, read_moment, write_id_cursor
 from app.errors import FieldError, InvalidRequest, NotFound
 from app.events.record import EventType
 from app.mail.address import parse_mailbox
-from app.mail.times import read_time
 from app.store.ids import is_message, parse_public_id, public_id, time_of
 
 MOST_ATTEMPTS = 5000
@@ -148,9 +147,9 @@ async def list_messages(
         str | None, Query(max_length=320, description="Messages to this address alone; `states` is then the state of this recipient.")
     ] = None,
 ) -> Response:
-    low = _time_bound(created_after, "created_after") or UUID(int=0)
-    high = _time_bound(created_before, "created_before") or UUID(int=2**128 - 1)
-    after = read_message_cursor(cursor, "cursor")
+    low = bound_of(read_moment(created_after, "created_after"), UUID(int=0))
+    high = bound_of(read_moment(created_before, "created_before"), UUID(int=2**128 - 1))
+    after = read_id_cursor(MESSAGES, cursor)
     high = min(high, after) if after is not None else high
     address = _read_address(recipient) if recipient is not None else None
     async with house_of(request).database.hot() as connection:
@@ -159,11 +158,11 @@ async def list_messages(
         else:
             found = await store.history.list_messages_to(connection, sender.account_id, low, high, limit + 1, address)
     page, has_more = found[:limit], len(found) > limit
-    return _answer(
+    return answer_json(
         {
             "messages": [{**_message(one.message), "states": one.states} for one in page],
             "has_more": has_more,
-            "next": write_message_cursor(page[-1].message.id) if has_more else None,
+            "next": write_id_cursor(MESSAGES, page[-1].message.id) if has_more else None,
         }
     )
 
@@ -188,7 +187,7 @@ async def get_message(request: Request, sender: Reader, id: str) -> Response:  #
     tried: dict[UUID, list[dict[str, Any]]] = {}
     for attempt in attempts[:MOST_ATTEMPTS]:
         tried.setdefault(attempt.recipient_id, []).append(_attempt(attempt))
-    return _answer(
+    return answer_json(
         {
             **_message(row),
             "recipients": [_recipient(one, tried.get(one.id, []), counts) for one in recipients],
@@ -210,15 +209,10 @@ def no_message() -> NotFound:
     return NotFound("There is no such message.")
 
 
-def _time_bound(text: str | None, name: str) -> UUID | None:
-    try:
-        return bound_of(read_time(text)) if text is not None else None
-    except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError(f"?{name}", "invalid_time", str(error))]) from error
-
-
 def _read_address(text: str) -> str:
     try:
+        if "\ufffd" in text:  # stands for octets that are no UTF-8
+            raise ValueError("It is not UTF-8.")
         return parse_mailbox(text)
     except ValueError as error:
         raise InvalidRequest.of_fields([FieldError("?recipient", "invalid_address", str(error))]) from error
@@ -291,7 +285,3 @@ def _event(row: store.events.TimelineRow) -> dict[str, Any]:
         "number": row.number,
         "facts": orjson.Fragment(row.facts),
     }
-
-
-def _answer(value: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), media_type="application/json")

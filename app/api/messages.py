@@ -10,23 +10,36 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from fastapi import Request
+from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
 from app.api.body import read_json
-from app.api.door import House, find_sender, header_of, house_of
+from app.api.door import House, RawRoute, answer_json, find_sender, header_of, house_of
 from app.api.drafting import draft_submission
-from app.api.message_body import ADDRESS_MARKS, FIELD_NAMES, MOST_BATCH_ITEMS, read_item, read_message
+from app.api.message_body import (
+    ACCEPTED_EXAMPLE,
+    ADDRESS_MARKS,
+    EXAMPLE,
+    FIELD_NAMES,
+    MOST_BATCH_ITEMS,
+    AcceptedMessage,
+    BatchBody,
+    BatchItem,
+    BatchResult,
+    CancelledMessage,
+    MessageBody,
+)
 from app.api.message_status import read_message_id
-from app.api.problems import invalid_fields, problem_of, refuse_fields, request_id_of
-from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavailable
-from app.intake.labels import is_idempotency_key
+from app.api.openapi import json_body, refusals
+from app.api.problems import field_errors, problem_of, request_id_of
+from app.errors import Conflict, FieldError, InvalidMessage, InvalidRequest, RelayError, Unavailable
+from app.intake.labels import IDEMPOTENCY_KEY, LONGEST_IDEMPOTENCY_KEY, is_idempotency_key
 from app.intake.submit import Receipt, Submission
 from app.store.ids import public_id
 from app.store.states import RecipientState
@@ -34,8 +47,27 @@ from app.watch.metrics import accept_seconds, accepted_messages
 
 # Reading and composing is CPU work: between slices of a batch other requests have their turn.
 _SLICE = 20
-_JSON = "application/json"
 _REPLAYED = {"Idempotent-Replayed": "true"}
+
+SENDING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 visible ASCII characters. A request with a known key and the same body gets the first one's answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_IDEMPOTENCY_KEY, "pattern": IDEMPOTENCY_KEY},
+}
+ACCEPTED = {
+    "model": AcceptedMessage,
+    "description": "It is committed.",
+    "headers": {"Idempotent-Replayed": {"$ref": "#/components/headers/Idempotent-Replayed"}},
+    "content": {"application/json": {"example": ACCEPTED_EXAMPLE}},
+}
+_ID_PARAMETER = {"name": "id", "in": "path", "required": True, "description": "`msg_…`", "schema": {"type": "string"}}
+BODIES = (MessageBody, BatchBody, BatchItem)
+
+router = APIRouter(tags=["messages"])
+_Model = TypeVar("_Model", MessageBody, BatchItem)
 
 
 async def create_message(request: Request) -> Response:
@@ -44,18 +76,12 @@ async def create_message(request: Request) -> Response:
     sender = await find_sender(request, "messages:send")
     value, raw = await read_json(request, house.settings.max_request_bytes)
     key = read_idempotency_key(request)
-    try:
-        body = read_message(value)
-    except ValidationError as error:
-        raise _invalid(error) from error
+    body = _check(MessageBody, value)
     body_hash = hashlib.sha256(raw).digest() if key is not None else None
     submission = draft_submission(body, idempotency_key=key, body_hash=body_hash, most_bytes=house.settings.max_message_bytes)
     began = time.perf_counter()
     receipt = await house.intake.submit(sender, submission)
-    if not receipt.replayed:
-        accept_seconds.observe(time.perf_counter() - began)
-        accepted_messages.inc()
-    return Response(orjson.dumps(accepted_answer(receipt)), 202, _REPLAYED if receipt.replayed else None, media_type=_JSON)
+    return answer_receipt(receipt, began)
 
 
 async def create_batch(request: Request) -> Response:
@@ -74,7 +100,7 @@ async def create_batch(request: Request) -> Response:
     refused = sum(isinstance(result, RelayError) for result in results)
     accepted_messages.inc(sum(isinstance(result, Receipt) and not result.replayed for result in results))
     answer = {"accepted": len(results) - refused, "refused": refused, "results": answers}
-    return Response(orjson.dumps(answer), 207 if refused else 202, media_type=_JSON)
+    return answer_json(answer, 207 if refused else 202)
 
 
 async def cancel_message(request: Request) -> Response:
@@ -88,7 +114,53 @@ async def cancel_message(request: Request) -> Response:
     if not any(one.state == RecipientState.CANCELLED for one in recipients):
         raise Conflict("It is too late to cancel: every recipient is settled, or being sent to right now.")
     listed = [{"id": public_id("rcp", r.id), "email": r.address, "kind": r.kind, "state": r.state, "reason": r.reason} for r in recipients]
-    return Response(orjson.dumps({"id": public_id("msg", message_id), "recipients": listed}), media_type=_JSON)
+    return answer_json({"id": public_id("msg", message_id), "recipients": listed})
+
+
+router.add_api_route(
+    "/v1/messages",
+    create_message,
+    methods=["POST"],
+    operation_id="sendMessage",
+    summary="Send a message",
+    status_code=202,
+    response_model=None,
+    responses={202: ACCEPTED, **SENDING},
+    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": json_body(MessageBody, EXAMPLE)},
+    route_class_override=RawRoute,
+)
+router.add_api_route(
+    "/v1/messages/batch",
+    create_batch,
+    methods=["POST"],
+    operation_id="sendBatch",
+    summary="Send up to 1,000 messages",
+    description="Each item is accepted or refused on its own, and its result stands at its place. With an `Idempotency-Key` K,"
+    " the item at place n has the key `K/n`, unless it brings its own.",
+    status_code=202,
+    response_model=None,
+    responses={
+        202: {"model": BatchResult, "description": "All items are committed."},
+        207: {"model": BatchResult, "description": "Some items were refused, the others are committed."},
+        **SENDING,
+    },
+    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": json_body(BatchBody, {"messages": [EXAMPLE]})},
+    route_class_override=RawRoute,
+)
+router.add_api_route(
+    "/v1/messages/{id}/cancel",
+    cancel_message,
+    methods=["POST"],
+    operation_id="cancelMessage",
+    summary="Take back what still waits of a message",
+    response_model=None,
+    responses={
+        200: {"model": CancelledMessage, "description": "What waited is cancelled."},
+        **refusals(401, 403, 404, 409, 503),
+    },
+    openapi_extra={"parameters": [_ID_PARAMETER]},
+    route_class_override=RawRoute,
+)
 
 
 async def _submit_items(house: House, sender: Sender, items: list[Any], key: str | None) -> list[Receipt | RelayError]:
@@ -108,10 +180,7 @@ async def _submit_items(house: House, sender: Sender, items: list[Any], key: str
 
 
 def _read_item(item: Any, key: str | None, most_bytes: int) -> Submission:
-    try:
-        body = read_item(item)
-    except ValidationError as error:
-        raise _invalid(error) from error
+    body = _check(BatchItem, item)
     key = body.idempotency_key or key
     # The item has no bytes of its own in the body: its hash is of one way to write it.
     body_hash = hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).digest() if key is not None else None
@@ -132,13 +201,15 @@ def _items(value: Any) -> list[Any]:
         elif not 1 <= len(items) <= MOST_BATCH_ITEMS:
             errors.append(FieldError("#/messages", "too_many" if items else "too_few", f"It must have 1 to {MOST_BATCH_ITEMS} items."))
     if errors:
-        raise refuse_fields(errors, of_message=False)
+        raise InvalidRequest.of_fields(errors)
     return list(items)
 
 
-def _invalid(error: ValidationError) -> RelayError:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return invalid_fields(found, of_message=True, marks=ADDRESS_MARKS, known=FIELD_NAMES)
+def _check(model: type[_Model], value: Any) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidMessage.of_fields(field_errors(error, ADDRESS_MARKS, FIELD_NAMES)) from error
 
 
 def read_idempotency_key(request: Request) -> str | None:
@@ -154,8 +225,15 @@ def read_idempotency_key(request: Request) -> str | None:
     return given
 
 
-def accepted_answer(receipt: Receipt) -> dict[str, Any]:
-    """What a 202 says."""
+def answer_receipt(receipt: Receipt, began: float) -> Response:
+    """The 202 of one message, which is counted unless it was accepted before; `began` is when the intake was given it."""
+    if not receipt.replayed:
+        accept_seconds.observe(time.perf_counter() - began)
+        accepted_messages.inc()
+    return answer_json(_show(receipt), 202, _REPLAYED if receipt.replayed else None)
+
+
+def _show(receipt: Receipt) -> dict[str, Any]:
     return {
         "id": public_id("msg", receipt.message_id),
         "message_id": receipt.rfc_message_id,
@@ -169,4 +247,4 @@ def accepted_answer(receipt: Receipt) -> dict[str, Any]:
 def _item_answer(result: Receipt | RelayError, request_id: str) -> dict[str, Any]:
     if isinstance(result, RelayError):
         return {"status": "refused", "problem": problem_of(result, request_id)}
-    return {"status": "accepted", **accepted_answer(result)}
+    return {"status": "accepted", **_show(result)}

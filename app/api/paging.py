@@ -1,4 +1,4 @@
-"""Pages: opaque cursors, bounded limits.
+"""Pages: opaque cursors, and the times that a list lies between.
 
 A cursor is a place in one list, as base64url of a letter for the list and the sort key. It carries no account: every query names
 the caller's own, so that a cursor of somebody else is only a place in time. It may be kept and used again later.
@@ -12,41 +12,43 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.errors import FieldError, InvalidRequest
+from app.mail.times import read_time
 from app.store.events import Cursor
 from app.store.ids import floor_of, milliseconds_of
 from app.store.suppressions import Place
 
 _EVENTS = b"e"
-_MESSAGES = b"m"
 _SUPPRESSIONS = b"s"
-_ATTEMPTS = b"a"
-_TEMPLATES = b"t"
-_INBOUND = b"i"
+# Lists in the order of their ids.
+MESSAGES = b"m"
+ATTEMPTS = b"a"
+TEMPLATES = b"t"
+INBOUND = b"i"
 # Ids outside of these years were not made here, and reckoning with their times could overflow.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SANE_MS = range(10**12, 10**14)
+
+
+def write_id_cursor(kind: bytes, last: UUID) -> str:
+    return _write(kind + last.bytes)
+
+
+def read_id_cursor(kind: bytes, text: str | None) -> UUID | None:
+    return None if text is None else UUID(bytes=_read(text, kind, 16, "cursor"))
 
 
 def write_event_cursor(cursor: Cursor) -> str:
     return _write(_EVENTS + int(cursor.xid).to_bytes(8, "big") + cursor.id.bytes)
 
 
-def read_event_cursor(text: str | None, name: str) -> Cursor | None:
+def read_event_cursor(text: str | None) -> Cursor | None:
     if text is None:
         return None
-    key = _read(text, _EVENTS, 24, name)
+    key = _read(text, _EVENTS, 24, "after")
     some_id = UUID(bytes=key[8:])
     if some_id.int and milliseconds_of(some_id) not in _SANE_MS:
-        raise _no_cursor(name)
+        raise _no_cursor("after")
     return Cursor(str(int.from_bytes(key[:8], "big")), some_id)
-
-
-def write_message_cursor(last: UUID) -> str:
-    return _write(_MESSAGES + last.bytes)
-
-
-def read_message_cursor(text: str | None, name: str) -> UUID | None:
-    return None if text is None else UUID(bytes=_read(text, _MESSAGES, 16, name))
 
 
 def write_suppression_cursor(place: Place) -> str:
@@ -54,47 +56,31 @@ def write_suppression_cursor(place: Place) -> str:
     return _write(_SUPPRESSIONS + microseconds.to_bytes(8, "big") + f"{place.address}\0{place.stream}".encode())
 
 
-def read_suppression_cursor(text: str | None, name: str) -> Place | None:
+def read_suppression_cursor(text: str | None) -> Place | None:
     if text is None:
         return None
-    key = _decode(text, _SUPPRESSIONS, name)
+    key = _decode(text, _SUPPRESSIONS, "cursor")
     microseconds = int.from_bytes(key[:8], "big")
     try:
         address, stream = key[8:].decode().split("\0")
     except ValueError as error:  # what is no UTF-8 among them
-        raise _no_cursor(name) from error
+        raise _no_cursor("cursor") from error
     if microseconds // 1000 not in _SANE_MS:
-        raise _no_cursor(name)
+        raise _no_cursor("cursor")
     return Place(_EPOCH + timedelta(microseconds=microseconds), address, stream)
 
 
-def write_attempt_cursor(last: UUID) -> str:
-    return _write(_ATTEMPTS + last.bytes)
+def read_moment(text: str | None, name: str) -> datetime | None:
+    """The time in the parameter `name`."""
+    try:
+        return read_time(text) if text is not None else None
+    except ValueError as error:
+        raise InvalidRequest.of_fields([FieldError(f"?{name}", "invalid_time", str(error))]) from error
 
 
-def read_attempt_cursor(text: str | None, name: str) -> UUID | None:
-    return None if text is None else UUID(bytes=_read(text, _ATTEMPTS, 16, name))
-
-
-def write_template_cursor(last: UUID) -> str:
-    return _write(_TEMPLATES + last.bytes)
-
-
-def read_template_cursor(text: str | None, name: str) -> UUID | None:
-    return None if text is None else UUID(bytes=_read(text, _TEMPLATES, 16, name))
-
-
-def write_inbound_cursor(last: UUID) -> str:
-    return _write(_INBOUND + last.bytes)
-
-
-def read_inbound_cursor(text: str | None, name: str) -> UUID | None:
-    return None if text is None else UUID(bytes=_read(text, _INBOUND, 16, name))
-
-
-def bound_of(at: datetime) -> UUID:
+def bound_of(at: datetime | None, unbounded: UUID) -> UUID:
     """The least id of a time; times before all ids are the beginning."""
-    return floor_of(max(at, _EPOCH))
+    return floor_of(max(at, _EPOCH)) if at is not None else unbounded
 
 
 def _write(key: bytes) -> str:
@@ -119,5 +105,4 @@ def _decode(text: str, kind: bytes, name: str) -> bytes:
 
 
 def _no_cursor(name: str) -> InvalidRequest:
-    detail = "It is not a cursor of this list."
-    return InvalidRequest(detail, errors=[FieldError(f"?{name}", "invalid_cursor", detail)])
+    return InvalidRequest.of_fields([FieldError(f"?{name}", "invalid_cursor", "It is not a cursor of this list.")])

@@ -15,18 +15,17 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.errors import FieldError, InvalidMessage, InvalidRequest, MessageTooLarge, RelayError, pointer_to
+from app.errors import FieldError, InvalidRequest, RelayError, pointer_to
 from app.store.db import AWAY, away
 from app.watch.metrics import problems
 
 MEDIA_TYPE = "application/problem+json"
-MOST_ERRORS = 50
 RETRY_AFTER_SECONDS = 2
 
 # code → title: what `type` leads to. The sentence for the case at hand is in `detail`.
@@ -113,21 +112,13 @@ def answer_internal(request_id: str) -> Response:
     return _answer(500, _document(500, "internal", detail, request_id, ()), {})
 
 
-def invalid_fields(
-    error: Sequence[ErrorDetails], *, of_message: bool, marks: frozenset[str] = frozenset(), known: Collection[str] = ()
-) -> RelayError:
-    """A refusal that points at what pydantic found wrong in a body.
+def field_errors(error: ValidationError, marks: frozenset[str] = frozenset(), known: Collection[str] = ()) -> list[FieldError]:
+    """What pydantic found wrong in a body.
 
     `marks` are steps of its paths that are not in the body; of the names in `known` the nearest is offered to who misspelt one.
     """
-    return refuse_fields([_field_error(one, marks, known) for one in error], of_message=of_message)
-
-
-def refuse_fields(errors: Sequence[FieldError], *, of_message: bool) -> RelayError:
-    kind: type[RelayError] = InvalidMessage if of_message else InvalidRequest
-    if any(one.code == "too_large" for one in errors):
-        kind = MessageTooLarge
-    return kind.of_fields(errors, MOST_ERRORS)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [_field_error(one, marks, known) for one in found]
 
 
 @router.get("/problems/{code}", include_in_schema=False)
@@ -179,7 +170,7 @@ async def _parameter_error(request: Request, error: Any) -> Response:
             return _answer(404, _document(404, "not_found", "There is no such thing.", request_id_of(request), ()), {})
         pointer = f"?{path[0]}" if place == "query" and path else pointer_to(path)
         errors.append(FieldError(pointer, _code_of(one["type"]), _sentence(one)))
-    return answer_problem(refuse_fields(errors, of_message=False), request_id_of(request))
+    return answer_problem(InvalidRequest.of_fields(errors), request_id_of(request))
 
 
 async def _database_error(request: Request, error: Exception) -> Response:

@@ -10,17 +10,14 @@ import time
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
-import orjson
-from fastapi import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.body import read_mail
-from app.api.door import find_sender, house_of
-from app.api.messages import accepted_answer, read_idempotency_key
+from app.api.door import RawRoute, find_sender, house_of
+from app.api.messages import ACCEPTED, KEY_PARAMETER, SENDING, answer_receipt, read_idempotency_key
 from app.errors import FieldError, InvalidRequest, RelayError
 from app.intake.raw import EnvelopeRecipient, RawSubmission
-from app.intake.submit import Receipt
-from app.watch.metrics import accept_seconds, accepted_messages
 
 # What admission says of the fields of a JSON body, said of the header field that has its place here.
 _POINTERS = {
@@ -43,6 +40,18 @@ X-Staffetta-Tag: order-confirmation\r
 Thank you, Ada.\r
 """
 _MOST_QUERY_BYTES = 256 * 1024
+_TO_PARAMETER = {
+    "name": "to",
+    "in": "query",
+    "required": False,
+    "description": "Who gets the mail, once for each; without it those in To, Cc and Bcc.",
+    "schema": {"type": "array", "items": {"type": "string"}},
+    "style": "form",
+    "explode": True,
+}
+_MAIL = {"required": True, "content": {"message/rfc822": {"schema": {"type": "string"}, "example": EXAMPLE}}}
+
+router = APIRouter(tags=["messages"])
 
 
 async def create_raw(request: Request) -> Response:
@@ -57,15 +66,24 @@ async def create_raw(request: Request) -> Response:
     except RelayError as error:
         error.errors = tuple(_pointed(one, "?to" if recipients else "#/headers/To") for one in error.errors)
         raise
-    if not receipt.replayed:
-        accept_seconds.observe(time.perf_counter() - began)
-        accepted_messages.inc()
-    return _answer(receipt)
+    return answer_receipt(receipt, began)
 
 
-def _answer(receipt: Receipt) -> Response:
-    headers = {"Idempotent-Replayed": "true"} if receipt.replayed else None
-    return Response(orjson.dumps(accepted_answer(receipt)), 202, headers, media_type="application/json")
+router.add_api_route(
+    "/v1/messages/raw",
+    create_raw,
+    methods=["POST"],
+    operation_id="sendRaw",
+    summary="Send a finished mail",
+    description="The body is a mail as RFC 5322 has it. It leaves as it came, but for what is asked: Bcc and X-Staffetta-* fields are"
+    " taken out, Date and Message-ID added where they are missing, tracking put in where the stream tracks, and it is signed."
+    " X-Staffetta-* fields say what the JSON of `POST /v1/messages` says beside the mail.",
+    status_code=202,
+    response_model=None,
+    responses={202: ACCEPTED, **SENDING},
+    openapi_extra={"parameters": [KEY_PARAMETER, _TO_PARAMETER], "requestBody": _MAIL},
+    route_class_override=RawRoute,
+)
 
 
 def _recipients(request: Request, most: int) -> tuple[EnvelopeRecipient, ...]:
@@ -75,7 +93,7 @@ def _recipients(request: Request, most: int) -> tuple[EnvelopeRecipient, ...]:
         given = parse_qsl(query, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=2 * most)
     except ValueError as error:
         detail = f"The query is not readable as UTF-8, or names more than {2 * most} recipients."
-        raise InvalidRequest(detail, errors=[FieldError("?to", "invalid_value", detail)]) from error
+        raise InvalidRequest.of_fields([FieldError("?to", "invalid_value", detail)]) from error
     if any(name != "to" for name, _ in given):
         raise InvalidRequest("There is no parameter but `to`.", errors=[FieldError("?to", "unknown_field", "There is no other parameter.")])
     return tuple(EnvelopeRecipient(value) for _, value in given)

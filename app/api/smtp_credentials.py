@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
@@ -27,14 +26,13 @@ from app.accounts.smtp_credentials import (
     renew_password,
     revoke_smtp_credential,
 )
-from app.api.body import read_json
-from app.api.door import allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
-from app.api.openapi import refusals
-from app.api.problems import invalid_fields
+from app.api.openapi import json_body, refusals
 from app.errors import FieldError, InvalidRequest
 from app.mail.header import check_text
-from app.store.ids import time_of
+from app.store.ids import askable, time_of
 from app.store.incidents import mark_of
 
 MOST_BODY_BYTES = 64 * 1024
@@ -43,6 +41,8 @@ EXAMPLE = {"name": "Ada's Outlook", "allowed_from": ["ada@shop.example.com"]}
 router = APIRouter(tags=["smtp-credentials"])
 Reader = Annotated[Sender, Depends(allow("keys:read"))]
 Writer = Annotated[Sender, Depends(allow("keys:write"))]
+_TO_SEND = ("keys:write", "messages:send")
+SendingWriter = Annotated[Sender, Depends(allow(*_TO_SEND))]
 AllowedFrom = Annotated[
     list[str],
     Field(max_length=MOST_ALLOWED_FROM, description="Addresses and domains that may stand in From. Empty: all of the account's domains."),
@@ -57,7 +57,7 @@ _TRUSTED = (
     " server), then by its habits. Releasing what was held raises it."
 )
 Failures = Annotated[
-    bool, Field(description="Whether the sender wants to be told of a final failure by mail too. Kept; no such mail is written yet.")
+    bool, Field(description="Whether the sender is told of a final failure by mail too; what NOTIFY says of a recipient goes before.")
 ]
 
 
@@ -131,7 +131,6 @@ class RenewedPassword(BaseModel):
 
 BODIES = (SmtpCredentialBody,)
 _FIELDS = tuple(name for name in SmtpCredential.model_fields if name not in {"user_name", "held"})
-_read_body = TypeAdapter(SmtpCredentialBody).validate_python
 
 
 @router.get(
@@ -144,23 +143,17 @@ _read_body = TypeAdapter(SmtpCredentialBody).validate_python
 async def list_smtp_credentials(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         rows = await store.smtp_credentials.list_smtp_credentials(connection, sender.account_id)
-    return _answer({"smtp_credentials": [_shown(row) for row in rows]}, 200)
+    return answer_json({"smtp_credentials": [_shown(row) for row in rows]})
 
 
 async def create_one(request: Request) -> Response:
     """POST /v1/smtp-credentials."""
     house = house_of(request)
-    sender = await find_sender(request, "keys:write")
-    sender.require("messages:send")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_body(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
+    sender, body = await read_fields(request, SmtpCredentialBody, MOST_BODY_BYTES, *_TO_SEND)
     try:
         check_text(body.name, "name")
     except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError("#/name", "invalid_text", str(error))]) from error
+        raise InvalidRequest.of_fields([FieldError("#/name", "invalid_text", str(error))]) from error
     wish = Wish(
         body.name, tuple(body.allowed_from), tuple(body.networks), body.recipients_per_minute, body.tells_failures, body.stream,
         body.trusted_per_hour,
@@ -168,7 +161,7 @@ async def create_one(request: Request) -> Response:
     wish = check_wish(wish, list(await house.streams.of_account(sender.account_id)))
     async with house.database.transaction() as connection:
         row, password = await create_smtp_credential(connection, house.keyring, sender.account_id, wish)
-    return _answer(_shown(row) | {"password": password}, 201)
+    return answer_json(_shown(row) | {"password": password}, 201)
 
 
 @router.delete(
@@ -180,7 +173,7 @@ async def create_one(request: Request) -> Response:
 )
 async def revoke_one(request: Request, sender: Writer, user_name: str) -> Response:
     async with house_of(request).database.transaction() as connection:
-        await revoke_smtp_credential(connection, sender.account_id, _name_in(user_name))
+        await revoke_smtp_credential(connection, sender.account_id, askable(user_name))
     return Response(status_code=204)
 
 
@@ -194,12 +187,11 @@ async def revoke_one(request: Request, sender: Writer, user_name: str) -> Respon
         **refusals(401, 403, 404, 503),
     },
 )
-async def renew_one(request: Request, sender: Writer, user_name: str) -> Response:
-    sender.require("messages:send")
+async def renew_one(request: Request, sender: SendingWriter, user_name: str) -> Response:
     house = house_of(request)
     async with house.database.transaction() as connection:
-        password = await renew_password(connection, house.keyring, sender.account_id, _name_in(user_name))
-    return _answer({"user_name": user_name, "password": password}, 200)
+        password = await renew_password(connection, house.keyring, sender.account_id, askable(user_name))
+    return answer_json({"user_name": user_name, "password": password})
 
 
 @router.post(
@@ -210,8 +202,7 @@ async def renew_one(request: Request, sender: Writer, user_name: str) -> Respons
     response_model=Decided,
     responses=refusals(401, 403, 409, 503),
 )
-async def release_held(request: Request, sender: Writer, user_name: str) -> Response:
-    sender.require("messages:send")
+async def release_held(request: Request, sender: SendingWriter, user_name: str) -> Response:
     return await _decide(request, sender, user_name, decisions.release)
 
 
@@ -224,27 +215,34 @@ async def release_held(request: Request, sender: Writer, user_name: str) -> Resp
     response_model=Decided,
     responses=refusals(401, 403, 409, 503),
 )
-async def discard_held(request: Request, sender: Writer, user_name: str) -> Response:
-    sender.require("messages:send")
+async def discard_held(request: Request, sender: SendingWriter, user_name: str) -> Response:
     return await _decide(request, sender, user_name, decisions.discard)
+
+
+router.add_api_route(
+    "/v1/smtp-credentials",
+    create_one,
+    methods=["POST"],
+    operation_id="createSmtpCredential",
+    summary="Make an SMTP credential",
+    status_code=201,
+    response_model=None,
+    responses={
+        201: {"model": CreatedSmtpCredential, "description": "User name and password, for the only time."},
+        **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+    },
+    openapi_extra={"requestBody": json_body(SmtpCredentialBody, EXAMPLE)},
+    route_class_override=RawRoute,
+)
 
 
 async def _decide(request: Request, sender: Sender, user_name: str, decision: decisions.Decision) -> Response:
     async with house_of(request).database.hot() as connection, connection.transaction():
-        incident, held = await decision(connection, sender.account_id, _name_in(user_name), sender.key_id)
-    return _answer({"incident_id": mark_of(incident.id), "decision": incident.decision, "recipients": held}, 202)
-
-
-def _name_in(path: str) -> str:
-    """A user name as it came in the path; what PostgreSQL could not even look for is nobody's."""
-    return path if path.isascii() and "\0" not in path else ""
+        incident, held = await decision(connection, sender.account_id, askable(user_name), sender.key_id)
+    return answer_json({"incident_id": mark_of(incident.id), "decision": incident.decision, "recipients": held}, 202)
 
 
 def _shown(row: Any) -> dict[str, Any]:
     incident = getattr(row, "incident_id", None)  # a new one has none
     held = {"incident_id": mark_of(incident), "reason": row.incident_reason, "since": time_of(incident)} if incident is not None else None
     return {"user_name": row.id} | {name: getattr(row, name) for name in _FIELDS} | {"held": held}
-
-
-def _answer(value: dict[str, Any], status: int) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, media_type="application/json")

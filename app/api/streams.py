@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
 from app.accounts.streams import CLASS_NAMES, LANE_CLASSES, STREAM_NAME, add_stream, change_stream
-from app.api.body import read_json
-from app.api.door import RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.problems import invalid_fields, refuse_fields
-from app.errors import FieldError, NotFound
+from app.errors import FieldError, InvalidRequest, NotFound
 from app.mail.header import check_text
 from app.mail.unsubscribe import is_list_id
 from app.store.streams import StreamRow
@@ -100,8 +98,6 @@ class StreamList(BaseModel):
 
 
 BODIES = (StreamBody, StreamChange)
-_read_new = TypeAdapter(StreamBody).validate_python
-_read_change = TypeAdapter(StreamChange).validate_python
 _WRITING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 503)
 
 
@@ -109,7 +105,7 @@ _WRITING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 503)
 async def list_streams(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         rows = await store.streams.list_streams(connection, sender.account_id)
-    return _answer({"streams": [_show(row) for row in rows]}, 200)
+    return answer_json({"streams": [_show(row) for row in rows]})
 
 
 @router.get(
@@ -124,42 +120,32 @@ async def show_stream(request: Request, sender: Reader, name: str) -> Response:
         row = await store.streams.find_stream(connection, sender.account_id, _read_name(name))
     if row is None:
         raise _not_found()
-    return _answer(_show(row), 200)
+    return answer_json(_show(row))
 
 
 async def create_one(request: Request) -> Response:
     """POST /v1/streams."""
     house = house_of(request)
-    sender = await find_sender(request, "streams:write")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_new(value)
-    except ValidationError as error:
-        raise _invalid(error) from error
+    sender, body = await read_fields(request, StreamBody, MOST_BODY_BYTES, "streams:write")
     values = body.model_dump(exclude={"name", "class_"})
     _check(values, name=body.name)
     async with house.database.transaction() as connection:
         row = await add_stream(connection, sender.account_id, body.name, {"class": LANE_CLASSES[body.class_], **values})
     house.streams.forget(sender.account_id)
-    return _answer(_show(row), 201, {"Location": f"/v1/streams/{row.name}"})
+    return answer_json(_show(row), 201, {"Location": f"/v1/streams/{row.name}"})
 
 
 async def change_one(request: Request) -> Response:
     """PATCH /v1/streams/{name}."""
     house = house_of(request)
-    sender = await find_sender(request, "streams:write")
+    sender, body = await read_fields(request, StreamChange, MOST_BODY_BYTES, "streams:write")
     name = _read_name(request.path_params["name"])
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_change(value)
-    except ValidationError as error:
-        raise _invalid(error) from error
     changes = body.model_dump(exclude_unset=True)
     _check(changes)
     async with house.database.transaction() as connection:
         row = await change_stream(connection, sender.account_id, name, changes)
     house.streams.forget(sender.account_id)
-    return _answer(_show(row), 200)
+    return answer_json(_show(row))
 
 
 router.add_api_route(
@@ -207,7 +193,7 @@ def _check(values: dict[str, Any], name: str | None = None) -> None:
     if values.get("list_id") is not None and not is_list_id(values["list_id"]):
         errors.append(FieldError("#/list_id", "invalid_list_id", "It must be of words with dots between, like news.example.com."))
     if errors:
-        raise refuse_fields(errors, of_message=False)
+        raise InvalidRequest.of_fields(errors)
 
 
 def _show(row: StreamRow) -> dict[str, Any]:
@@ -235,11 +221,3 @@ def _read_name(text: str) -> str:
 
 def _not_found() -> NotFound:
     return NotFound("There is no such stream.")
-
-
-def _invalid(error: ValidationError) -> Exception:
-    return invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False)
-
-
-def _answer(value: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, media_type="application/json")

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -27,7 +26,7 @@ from app.accounts import suppressions
 from app.accounts.credentials import Sender
 from app.accounts.suppressions import Entry, read_entry
 from app.api.body import read_pieces
-from app.api.door import House, RawRoute, allow, find_sender, header_of, house_of
+from app.api.door import House, RawRoute, allow, answer_json, find_sender, header_of, house_of
 from app.api.openapi import refusals
 from app.api.suppressions import names_of_streams
 from app.errors import FieldError, MalformedRequest
@@ -141,8 +140,7 @@ async def import_file(request: Request) -> Response:
         if len(file.rows) >= _SLICE:
             await _write(house, file)
     await _write(house, file)
-    told = {"added": file.added, "known": file.known, "refused": file.refused, "errors": file.errors}
-    return Response(orjson.dumps(told), media_type="application/json")
+    return answer_json({"added": file.added, "known": file.known, "refused": file.refused, "errors": file.errors})
 
 
 async def _write(house: House, file: _Import) -> None:

@@ -8,25 +8,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
 from app.accounts import suppressions
 from app.accounts.credentials import Sender
 from app.accounts.suppressions import Entry, key_of, read_entry
-from app.api.body import read_json
-from app.api.door import House, RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import House, RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.paging import read_suppression_cursor, write_suppression_cursor
-from app.api.problems import invalid_fields, refuse_fields
+from app.api.paging import read_moment, read_suppression_cursor, write_suppression_cursor
 from app.errors import FieldError, InvalidRequest, NotFound
 from app.events.suppression import Reason
-from app.mail.times import read_time
-from app.store.ids import public_id, time_of
+from app.store.ids import askable, public_id, time_of
 from app.store.suppressions import EVERY_STREAM, NewSuppression, Place, Reactivation, Suppression
 
 MOST_BODY_BYTES = 1024 * 1024
@@ -110,7 +107,6 @@ class SuppressionPage(BaseModel):
 
 
 BODIES = (SuppressionsBody,)
-_read_added = TypeAdapter(SuppressionsBody).validate_python
 
 
 @router.get(
@@ -129,11 +125,11 @@ async def list_suppressions(
     reason: Annotated[Reason | None, Query(description="Only for this reason.")] = None,
     since: Annotated[str | None, Query(max_length=40, description="Only those made at or after this time (RFC 3339 with offset).")] = None,
 ) -> Response:
-    after = read_suppression_cursor(cursor, "cursor")
-    rows = await _read_page(house_of(request), sender, after, stream, reason, _read_since(since), limit + 1)
+    after = read_suppression_cursor(cursor)
+    rows = await _read_page(house_of(request), sender, after, stream, reason, read_moment(since, "since"), limit + 1)
     page, has_more = rows[:limit], len(rows) > limit
     next_page = write_suppression_cursor(Place(page[-1].created_at, page[-1].address, page[-1].stream)) if has_more else None
-    return _answer({"suppressions": [_show(row) for row in page], "has_more": has_more, "next": next_page})
+    return answer_json({"suppressions": [_show(row) for row in page], "has_more": has_more, "next": next_page})
 
 
 @router.get(
@@ -151,18 +147,13 @@ async def show_address(request: Request, sender: Reader, email: str) -> Response
     if not found and not lifted:
         raise NotFound("The address is not suppressed.")
     shown = {"email": address, "suppressions": [_show(row) for row in found], "reactivations": [_show_lifted(row) for row in lifted]}
-    return _answer(shown)
+    return answer_json(shown)
 
 
 async def add_many(request: Request) -> Response:
     """POST /v1/suppressions: all of them, or none when one is wrong."""
     house = house_of(request)
-    sender = await find_sender(request, "suppressions:write")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_added(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
+    sender, body = await read_fields(request, SuppressionsBody, MOST_BODY_BYTES, "suppressions:write")
     streams = await names_of_streams(house, sender.account_id)
     rows: list[NewSuppression] = []
     errors: list[FieldError] = []
@@ -173,10 +164,10 @@ async def add_many(request: Request) -> Response:
         else:
             rows.append(read)
     if errors:
-        raise refuse_fields(errors, of_message=False)
+        raise InvalidRequest.of_fields(errors)
     async with house.database.hot() as connection:
         added = await suppressions.add(connection, rows)
-    return _answer({"added": added, "known": len(rows) - added})
+    return answer_json({"added": added, "known": len(rows) - added})
 
 
 @router.delete(
@@ -195,9 +186,14 @@ async def reactivate(
 ) -> Response:
     async with house_of(request).database.hot() as connection:
         lifted = await suppressions.lift(
-            connection, sender.account_id, email, stream=_or_nothing(stream), confirm=confirm, lifted_by=sender.key_id
+            connection,
+            sender.account_id,
+            email,
+            stream=askable(stream) if stream is not None else None,
+            confirm=confirm,
+            lifted_by=sender.key_id,
         )
-    return _answer({"reactivated": [_show_lifted(row) for row in lifted]})
+    return answer_json({"reactivated": [_show_lifted(row) for row in lifted]})
 
 
 router.add_api_route(
@@ -230,23 +226,11 @@ async def _read_page(
             connection,
             sender.account_id,
             after=after,
-            stream=_or_nothing(stream),
+            stream=askable(stream) if stream is not None else None,
             reason=reason.value if reason is not None else None,
             since=since,
             limit=limit,
         )
-
-
-def _or_nothing(stream: str | None) -> str | None:
-    """A text that PostgreSQL cannot even be asked for names no stream."""
-    return stream if stream is None or (stream.isascii() and "\0" not in stream) else ""
-
-
-def _read_since(text: str | None) -> datetime | None:
-    try:
-        return read_time(text) if text is not None else None
-    except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError("?since", "invalid_time", str(error))]) from error
 
 
 def _show(row: Suppression) -> dict[str, Any]:
@@ -268,7 +252,3 @@ def _show_lifted(row: Reactivation) -> dict[str, Any]:
         "lifted_at": time_of(row.id),
         "lifted_by": row.lifted_by,
     }
-
-
-def _answer(value: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), media_type="application/json")

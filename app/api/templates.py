@@ -11,9 +11,7 @@ import re
 from typing import Annotated, Any
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
@@ -21,11 +19,10 @@ from starlette.responses import Response
 from app import store
 from app.accounts.credentials import Sender
 from app.accounts.templates import TemplateUse, make_version, read_reference
-from app.api.body import read_json
-from app.api.door import RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.openapi import json_body, refusals
-from app.api.paging import read_template_cursor, write_template_cursor
-from app.api.problems import invalid_fields, refuse_fields
+from app.api.paging import TEMPLATES, read_id_cursor, write_id_cursor
 from app.api.template_body import (
     BODIES,
     EXAMPLE,
@@ -45,7 +42,7 @@ from app.api.template_body import (
 from app.errors import Conflict, FieldError, InvalidMessage, InvalidRequest, NotFound
 from app.intake.labels import check_variables
 from app.mail.template import Fault, Source, TemplateFault
-from app.store.ids import new_id, parse_public_id, public_id
+from app.store.ids import askable, new_id, parse_public_id, public_id
 from app.store.templates import NewVersion
 
 MOST_BODY_BYTES = 2 * 1024 * 1024
@@ -57,17 +54,13 @@ __all__ = ["BODIES", "router"]
 router = APIRouter(tags=["templates"])
 Reader = Annotated[Sender, Depends(allow("templates:read"))]
 Writer = Annotated[Sender, Depends(allow("templates:write"))]
-_read_new = TypeAdapter(TemplateBody).validate_python
-_read_version = TypeAdapter(VersionBody).validate_python
-_read_publish = TypeAdapter(PublishBody).validate_python
-_read_preview = TypeAdapter(PreviewBody).validate_python
 _WRITING = refusals(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 
 
 async def create_template(request: Request) -> Response:
     """POST /v1/templates."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", _read_new)
+    sender, body = await read_fields(request, TemplateBody, MOST_BODY_BYTES, "templates:write")
     faults = [] if _NAME.fullmatch(body.name) and parse_public_id("tpl", body.name) is None else [_wrong_name()]
     source = _check_source(Source(body.subject, body.html, body.text), body.defaults, faults)
     version = await _freeze(request, sender, body.name, source, body.defaults)
@@ -82,13 +75,13 @@ async def create_template(request: Request) -> Response:
         await store.templates.insert_version(connection, sender.account_id, template_id, version, publish=body.publish)
         shown = await _show_detail(connection, sender.account_id, template_id)
     house.templates.forget(sender.account_id)
-    return _answer(shown, 201, {"Location": f"/v1/templates/{shown['id']}"})
+    return answer_json(shown, 201, {"Location": f"/v1/templates/{shown['id']}"})
 
 
 async def create_version(request: Request) -> Response:
     """POST /v1/templates/{id}/versions."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", _read_version)
+    sender, body = await read_fields(request, VersionBody, MOST_BODY_BYTES, "templates:write")
     async with house.database.reading() as connection:
         row = await _find(connection, sender, request.path_params["id"])
         last = await store.templates.find_version(connection, sender.account_id, row.id, row.newest)
@@ -105,30 +98,30 @@ async def create_version(request: Request) -> Response:
             raise _not_found()
         shown = await _show_detail(connection, sender.account_id, row.id)
     house.templates.forget(sender.account_id)
-    return _answer(shown, 201)
+    return answer_json(shown, 201)
 
 
 async def publish_version(request: Request) -> Response:
     """POST /v1/templates/{id}/publish."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:write", _read_publish)
+    sender, body = await read_fields(request, PublishBody, MOST_BODY_BYTES, "templates:write")
     async with house.database.transaction() as connection:
         row = await _find(connection, sender, request.path_params["id"])
         if not await store.templates.publish_version(connection, sender.account_id, row.id, body.version):
             raise _no_version("#/version")
         shown = await _show_detail(connection, sender.account_id, row.id)
     house.templates.forget(sender.account_id)
-    return _answer(shown, 200)
+    return answer_json(shown)
 
 
 async def preview_template(request: Request) -> Response:
     """POST /v1/templates/{id}/preview."""
     house = house_of(request)
-    sender, body = await _read(request, "templates:read", _read_preview)
+    sender, body = await read_fields(request, PreviewBody, MOST_BODY_BYTES, "templates:read")
     try:
         size = check_variables(body.variables)
     except ValueError as error:
-        raise refuse_fields([FieldError("#/variables", *error.args)], of_message=False) from error
+        raise InvalidRequest.of_fields([FieldError("#/variables", *error.args)]) from error
     async with house.database.reading() as connection:
         row = await _find(connection, sender, request.path_params["id"])
     number = body.version or row.newest
@@ -139,7 +132,7 @@ async def preview_template(request: Request) -> Response:
         made = await house.templates.render_version(sender.account_id, version, TemplateUse("", number, body.variables, body.locale, size))
     except InvalidMessage as error:
         raise InvalidRequest(error.message, errors=error.errors) from error
-    return _answer({"version": number, "subject": made.subject, "html": made.html, "text": made.text}, 200)
+    return answer_json({"version": number, "subject": made.subject, "html": made.html, "text": made.text})
 
 
 @router.get(
@@ -155,11 +148,11 @@ async def list_templates(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    before = read_template_cursor(cursor, "cursor")
+    before = read_id_cursor(TEMPLATES, cursor)
     async with house_of(request).database.reading() as connection:
         rows = await store.templates.list_templates(connection, sender.account_id, before, limit + 1)
-    more = write_template_cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return _answer({"templates": [_show(row) for row in rows[:limit]], "next": more}, 200)
+    more = write_id_cursor(TEMPLATES, rows[limit - 1].id) if len(rows) > limit else None
+    return answer_json({"templates": [_show(row) for row in rows[:limit]], "next": more})
 
 
 @router.get(
@@ -172,7 +165,7 @@ async def list_templates(
 async def show_template(request: Request, sender: Reader, id: str) -> Response:  # noqa: A002  (the name of the path's parameter)
     async with house_of(request).database.reading() as connection:
         row = await _find(connection, sender, id)
-        return _answer(await _show_detail(connection, sender.account_id, row.id), 200)
+        return answer_json(await _show_detail(connection, sender.account_id, row.id))
 
 
 @router.get(
@@ -189,7 +182,7 @@ async def show_version(request: Request, sender: Reader, id: str, version: str) 
         found = await store.templates.find_version(connection, sender.account_id, row.id, number)
     if found is None:
         raise _not_found()
-    return _answer(_show_source(found), 200)
+    return answer_json(_show_source(found))
 
 
 @router.delete(
@@ -238,22 +231,11 @@ for _path, _endpoint, _operation, _summary, _status, _model, _body, _example in 
     )
 
 
-async def _read(request: Request, scope: str, read: Any) -> tuple[Sender, Any]:
-    sender = await find_sender(request, scope)
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        return sender, read(value)
-    except ValidationError as error:
-        raise invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False) from error
-
-
 async def _find(connection: Any, sender: Sender, reference: str) -> Row[Any]:
-    # What cannot be stored cannot be there.
-    if "\0" not in reference and reference.isascii():
-        row = await store.templates.find_template(connection, sender.account_id, *read_reference(reference))
-        if row is not None:
-            return row
-    raise _not_found()
+    row = await store.templates.find_template(connection, sender.account_id, *read_reference(askable(reference)))
+    if row is None:
+        raise _not_found()
+    return row
 
 
 def _check_source(source: Source, defaults: dict[str, Any], faults: list[FieldError]) -> Source:
@@ -271,7 +253,7 @@ def _check_source(source: Source, defaults: dict[str, Any], faults: list[FieldEr
     except ValueError as error:
         faults.append(FieldError("#/defaults", *error.args))
     if faults:
-        raise refuse_fields(faults, of_message=False)
+        raise InvalidRequest.of_fields(faults)
     return source
 
 
@@ -280,7 +262,7 @@ async def _freeze(request: Request, sender: Sender, name: str, source: Source, d
     try:
         return await make_version(house.database, house.renderer, sender.account_id, name, source, defaults)
     except TemplateFault as error:
-        raise InvalidRequest(error.fault.sentence, errors=[_field_of_source(error.fault)]) from error
+        raise InvalidRequest.of_fields([_field_of_source(error.fault)]) from error
 
 
 def _field_of_source(fault: Fault) -> FieldError:
@@ -320,13 +302,8 @@ def _wrong_name() -> FieldError:
 
 
 def _no_version(pointer: str) -> InvalidRequest:
-    detail = "The template has no such version."
-    return InvalidRequest(detail, errors=[FieldError(pointer, "unknown_version", detail)])
+    return InvalidRequest.of_fields([FieldError(pointer, "unknown_version", "The template has no such version.")])
 
 
 def _not_found() -> NotFound:
     return NotFound("There is no such template.")
-
-
-def _answer(value: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, media_type="application/json")

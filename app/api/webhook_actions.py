@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
-from app.api.body import parse_json, read_body, read_json
-from app.api.door import RawRoute, find_sender, header_of, house_of
+from app.api.body import check_fields, read_fields, read_json
+from app.api.door import RawRoute, answer_json, find_sender, header_of, house_of
 from app.api.message_body import DateTime, State
 from app.api.openapi import json_body, refusals
 from app.api.webhook_attempts import WebhookAttempt, show_attempt
@@ -27,8 +27,6 @@ from app.api.webhooks import (
     EventName,
     Reader,
     Writer,
-    answer_json,
-    invalid_body,
     no_endpoint,
     read_endpoint_id,
     show_endpoint,
@@ -102,8 +100,6 @@ class WebhookReplayList(BaseModel):
 
 
 BODIES = (Rotation, ReplayBody)
-_read_rotation = TypeAdapter(Rotation).validate_python
-_read_replay = TypeAdapter(ReplayBody).validate_python
 _WRITING = refusals(400, 401, 403, 404, 408, 413, 415, 422, 503)
 
 
@@ -112,10 +108,7 @@ async def rotate_secret(request: Request) -> Response:
     house = house_of(request)
     sender = await find_sender(request, "webhooks:write")
     endpoint_id = read_endpoint_id(request.path_params["id"])
-    try:
-        body = _read_rotation(await _read_optional(request))
-    except ValidationError as error:
-        raise invalid_body(error) from error
+    body = check_fields(Rotation, await _read_optional(request))
     secret = new_secret()
     async with house.database.transaction() as connection:
         found = await store.webhooks.rotate_secret(
@@ -128,13 +121,14 @@ async def rotate_secret(request: Request) -> Response:
         if found is None:
             raise no_endpoint()
         lag = await store.webhooks.read_lag(connection, found.id)
-    return answer_json(show_endpoint(found, lag) | {"secret": show_secret(secret)}, 200)
+    return answer_json(show_endpoint(found, lag) | {"secret": show_secret(secret)})
 
 
 async def _read_optional(request: Request) -> Any:
     if (header_of(request, b"content-length") or "0") == "0" and header_of(request, b"transfer-encoding") is None:
         return {}
-    return parse_json(await read_body(request, MOST_BODY_BYTES))
+    value, _ = await read_json(request, MOST_BODY_BYTES)
+    return value
 
 
 _under_test: set[UUID] = set()
@@ -171,19 +165,14 @@ async def try_endpoint(request: Request, sender: Writer, id: str) -> Response:  
         _under_test.discard(endpoint_id)
     async with house.database.hot() as connection:
         await store.webhook_attempts.insert_attempts(connection, [attempt])
-    return answer_json(show_attempt(attempt), 200)
+    return answer_json(show_attempt(attempt))
 
 
 async def create_replay(request: Request) -> Response:
     """Posted in the background, beside what happens now; a single event keeps its webhook-id."""
     house = house_of(request)
-    sender = await find_sender(request, "webhooks:write")
+    sender, body = await read_fields(request, ReplayBody, _MOST_REPLAY_BYTES, "webhooks:write")
     endpoint_id = read_endpoint_id(request.path_params["id"])
-    value, _ = await read_json(request, _MOST_REPLAY_BYTES)
-    try:
-        body = _read_replay(value)
-    except ValidationError as error:
-        raise invalid_body(error) from error
     event_ids, from_at, to_at = _check(body)
     async with house.database.transaction() as connection:
         found = await store.webhooks.find_endpoint(connection, sender.account_id, endpoint_id)
@@ -220,7 +209,7 @@ async def list_replays(request: Request, sender: Reader, id: str) -> Response:  
         if await store.webhooks.find_endpoint(connection, sender.account_id, endpoint_id) is None:
             raise no_endpoint()
         found = await store.webhook_replays.list_replays(connection, sender.account_id, endpoint_id)
-    return answer_json({"replays": [_show(each) for each in found]}, 200)
+    return answer_json({"replays": [_show(each) for each in found]})
 
 
 @router.delete(
@@ -238,7 +227,7 @@ async def cancel_replay(request: Request, sender: Writer, id: str, replay_id: st
         found = await store.webhook_replays.cancel_replay(connection, sender.account_id, endpoint_id, wanted) if wanted else None
     if found is None:
         raise NotFound("There is no such replay.")
-    return answer_json(_show(found), 200)
+    return answer_json(_show(found))
 
 
 router.add_api_route(
@@ -297,9 +286,7 @@ def _check(body: ReplayBody) -> tuple[list[UUID] | None, datetime, datetime]:
     try:
         moments = [time_of(one) for one in named]
     except (ValueError, OverflowError):
-        raise InvalidRequest(
-            "There is no such event.", errors=[FieldError("#/event_ids", "invalid_id", "There is no such event.")]
-        ) from None
+        raise InvalidRequest.of_fields([FieldError("#/event_ids", "invalid_id", "There is no such event.")]) from None
     return named, min(moments), max(moments) + timedelta(milliseconds=1)
 
 

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import store
-from app.api.door import house_of
+from app.api.door import answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import refusals
-from app.api.paging import read_attempt_cursor, write_attempt_cursor
-from app.api.webhooks import Reader, answer_json, no_endpoint, read_endpoint_id
+from app.api.paging import ATTEMPTS, read_id_cursor, write_id_cursor
+from app.api.webhooks import Reader, no_endpoint, read_endpoint_id
 from app.errors import NotFound
 from app.events.posts import Post, encode
 from app.store.events import FeedRow
@@ -89,7 +89,7 @@ async def list_attempts(
     house = house_of(request)
     endpoint_id = read_endpoint_id(id)
     await _find_endpoint(request, sender.account_id, endpoint_id)
-    before = read_attempt_cursor(cursor, "cursor") or new_id(datetime.now(UTC).timestamp() + 3600)
+    before = read_id_cursor(ATTEMPTS, cursor) or new_id(datetime.now(UTC).timestamp() + 3600)
     floor = floor_of(datetime.now(UTC) - timedelta(days=house.settings.webhook_attempt_days + 7))
     async with house.database.hot() as connection:
         found = await store.webhook_attempts.list_attempts(
@@ -104,8 +104,8 @@ async def list_attempts(
             event_id=parse_public_id("evt", webhook_id) if webhook_id else None,
         )
     page = found[:limit]
-    following = write_attempt_cursor(page[-1].id) if len(found) > limit else None
-    return answer_json({"attempts": [show_attempt(each) for each in page], "next": following}, 200)
+    following = write_id_cursor(ATTEMPTS, page[-1].id) if len(found) > limit else None
+    return answer_json({"attempts": [show_attempt(each) for each in page], "next": following})
 
 
 @router.get(
@@ -124,7 +124,7 @@ async def show_one(request: Request, sender: Reader, id: str, attempt_id: str) -
         if found is None:
             raise NotFound("There is no such attempt.")
         rows = await store.webhook_attempts.read_attempt_events(connection, found) if found.body is None else []
-    return answer_json(show_attempt(found) | {"body": _body_of(found, rows)}, 200)
+    return answer_json(show_attempt(found) | {"body": _body_of(found, rows)})
 
 
 def show_attempt(attempt: AttemptRow) -> dict[str, Any]:

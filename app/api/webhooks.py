@@ -11,20 +11,19 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app import store
 from app.accounts.credentials import Sender
 from app.accounts.streams import unknown_stream
-from app.api.body import read_json
-from app.api.door import RawRoute, allow, find_sender, house_of
+from app.api.body import read_fields
+from app.api.door import RawRoute, allow, answer_json, house_of
 from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
-from app.api.problems import invalid_fields, offer_nearest
+from app.api.problems import offer_nearest
 from app.errors import Conflict, FieldError, InvalidRequest, NotFound
 from app.events.addresses import MOST_URL_LENGTH, check_url
 from app.events.filters import FAMILIES, is_known
@@ -153,20 +152,13 @@ class WebhookList(BaseModel):
 
 _COLUMNS = {"events": "event_types"}
 BODIES = (EndpointBody, EndpointChange)
-_read_new = TypeAdapter(EndpointBody).validate_python
-_read_change = TypeAdapter(EndpointChange).validate_python
 _WRITING = refusals(400, 401, 403, 408, 413, 415, 422, 503)
 
 
 async def create_endpoint(request: Request) -> Response:
     """It is told everything that happens from now on. The secret that signs its posts is in this answer alone."""
     house = house_of(request)
-    sender = await find_sender(request, "webhooks:write")
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_new(value)
-    except ValidationError as error:
-        raise invalid_body(error) from error
+    sender, body = await read_fields(request, EndpointBody, MOST_BODY_BYTES, "webhooks:write")
     url, events = _check(body.url, body.events, allow_private=house.settings.webhook_allow_private)
     secret = new_secret()
     async with house.database.transaction() as connection:
@@ -199,7 +191,7 @@ async def list_endpoints(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         found = await store.webhooks.list_endpoints(connection, sender.account_id)
         shown = [show_endpoint(one, await store.webhooks.read_lag(connection, one.id)) for one in found]
-    return answer_json({"webhooks": shown}, 200)
+    return answer_json({"webhooks": shown})
 
 
 @router.get(
@@ -214,19 +206,14 @@ async def show_one(request: Request, sender: Reader, id: str) -> Response:  # no
         found = await store.webhooks.find_endpoint(connection, sender.account_id, read_endpoint_id(id))
         if found is None:
             raise no_endpoint()
-        return answer_json(show_endpoint(found, await store.webhooks.read_lag(connection, found.id)), 200)
+        return answer_json(show_endpoint(found, await store.webhooks.read_lag(connection, found.id)))
 
 
 async def change_endpoint(request: Request) -> Response:
     """Another URL, or enabling, lets what failed be posted again at once. The place in the event log stays, unless `resume` says now."""
     house = house_of(request)
-    sender = await find_sender(request, "webhooks:write")
+    sender, body = await read_fields(request, EndpointChange, MOST_BODY_BYTES, "webhooks:write")
     endpoint_id = read_endpoint_id(request.path_params["id"])
-    value, _ = await read_json(request, MOST_BODY_BYTES)
-    try:
-        body = _read_change(value)
-    except ValidationError as error:
-        raise invalid_body(error) from error
     given = body.model_fields_set
     url, events = _check(body.url if "url" in given else None, body.events, allow_private=house.settings.webhook_allow_private)
     values = {
@@ -249,7 +236,7 @@ async def change_endpoint(request: Request) -> Response:
             raise no_endpoint()
         lag = await store.webhooks.read_lag(connection, found.id)
     house.wakes.tell_events([sender.account_id])
-    return answer_json(show_endpoint(found, lag), 200)
+    return answer_json(show_endpoint(found, lag))
 
 
 @router.delete(
@@ -373,13 +360,3 @@ def no_endpoint() -> NotFound:
 
 def unknown_event(pointer: str, kind: str) -> FieldError:
     return FieldError(pointer, "unknown_value", f"There is no such event type{offer_nearest(kind, EVENT_NAMES)}")
-
-
-def invalid_body(error: ValidationError) -> Exception:
-    """The refusal of a body with wrong fields."""
-    return invalid_fields(error.errors(include_url=False, include_context=False, include_input=False), of_message=False)
-
-
-def answer_json(value: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
-    """An answer of this resource."""
-    return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), status, headers, media_type="application/json")

@@ -19,7 +19,7 @@ from app import store
 from app.accounts import credentials, domains
 from app.accounts.memory import KNOWN_SECONDS
 from app.accounts.tracking_hosts import look_at_host, public_host, set_tracking_host
-from app.cli.work import AccountName, AsJson, columns, find_account, run_work, say
+from app.cli.work import AccountName, AsJson, clean_name, columns, day, find_account, run_work, say
 from app.config import Settings
 from app.keyring import Keyring
 from app.mail.address import normalise_domain
@@ -43,7 +43,7 @@ def add_account(name: AccountName, as_json: AsJson = False) -> None:
 
     async def work(connection: AsyncConnection, _settings: Settings) -> Any:
         try:
-            return {"id": await store.accounts.insert_account(connection, _clean_name(name)), "name": name}
+            return {"id": await store.accounts.insert_account(connection, clean_name(name)), "name": name}
         except IntegrityError as error:
             raise ValueError(f"There is an account {name} already.") from error
 
@@ -60,7 +60,7 @@ def list_accounts(as_json: AsJson = False) -> None:
         return [{field: getattr(row, field) for field in shown} for row in await store.accounts.list_accounts(connection)]
 
     found = run_work(work)
-    rows = [(str(one["id"]), one["name"], _day(one["created_at"]), "paused" if one["paused_at"] else "") for one in found]
+    rows = [(str(one["id"]), one["name"], day(one["created_at"]), "paused" if one["paused_at"] else "") for one in found]
     say(found, as_json, columns(("id", "name", "created", ""), rows, "There is no account yet: staffetta account add NAME"))
 
 
@@ -126,7 +126,7 @@ def list_domains(account_name: Annotated[str | None, typer.Argument(metavar="ACC
         ]
 
     found = run_work(work)
-    rows = [(one["name"], one["account"], _day(one["created_at"])) for one in found]
+    rows = [(one["name"], one["account"], day(one["created_at"])) for one in found]
     say(found, as_json, columns(("domain", "account", "added"), rows, "There is no domain yet: staffetta domain add ACCOUNT DOMAIN"))
 
 
@@ -208,7 +208,7 @@ def create_key(
         row = await find_account(connection, account_name)
         wanted = scopes or [credentials.ALL]
         keyring = Keyring.load(settings.keyring_path)
-        made = await credentials.create_key(connection, keyring, row.id, name=_clean_name(name), scopes=wanted, expires_at=expires_at)
+        made = await credentials.create_key(connection, keyring, row.id, name=clean_name(name), scopes=wanted, expires_at=expires_at)
         return {"id": made[0], "key": made[1], "account": account_name, "scopes": wanted, "expires_at": expires_at}
 
     made = run_work(work)
@@ -228,7 +228,7 @@ def list_keys(account_name: AccountName, as_json: AsJson = False) -> None:
 
     found = run_work(work)
     rows = [
-        (one["id"], one["name"], ",".join(one["scopes"]), _day(one["created_at"]), _day(one["last_used_at"]), _fate(one)) for one in found
+        (one["id"], one["name"], ",".join(one["scopes"]), day(one["created_at"]), day(one["last_used_at"]), _fate(one)) for one in found
     ]
     say(found, as_json, columns(("id", "name", "scopes", "created", "last used", ""), rows, "The account has no key."))
 
@@ -252,12 +252,6 @@ async def _described(connection: AsyncConnection, settings: Settings, account_id
     raise ValueError(f"The account has no domain {name}.")
 
 
-def _clean_name(name: str) -> str:
-    if not name.isprintable() or not name.strip() or len(name) > 100:
-        raise ValueError("A name has 1 to 100 printable characters.")
-    return name
-
-
 def _zone(records: Sequence[dict[str, Any]]) -> str:
     """The records as lines of a zone file: texts in strings of at most 255 octets (RFC 1035 §3.3)."""
     lines = []
@@ -268,11 +262,7 @@ def _zone(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _day(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%d") if at else "-"
-
-
 def _fate(found: dict[str, Any]) -> str:
     if found["revoked_at"]:
-        return f"revoked {_day(found['revoked_at'])}"
-    return f"expires {_day(found['expires_at'])}" if found["expires_at"] else ""
+        return f"revoked {day(found['revoked_at'])}"
+    return f"expires {day(found['expires_at'])}" if found["expires_at"] else ""

@@ -19,7 +19,9 @@ _PATIENCE_SECONDS = 3.0
 
 def run_alive(settings: Settings) -> int:
     """The exit status."""
-    if _api_answers(settings) or any(greets(settings.submission_host, port) for port in settings.submission_ports):
+    if answers(settings.api_host, settings.api_port, "/healthz") or any(
+        greets(settings.submission_host, port) for port in settings.submission_ports
+    ):
         return 0
     try:
         alive = asyncio.run(asyncio.wait_for(_worker_lives(settings), _PATIENCE_SECONDS))
@@ -31,11 +33,11 @@ def run_alive(settings: Settings) -> int:
     return 0 if alive else 1
 
 
-def _api_answers(settings: Settings) -> bool:
-    local = "127.0.0.1" if settings.api_host in {"0.0.0.0", "::", ""} else settings.api_host  # noqa: S104 (compared, not bound)
-    connection = http.client.HTTPConnection(local, settings.api_port, timeout=_PATIENCE_SECONDS)
+def answers(host: str, port: int, path: str) -> bool:
+    """Whether an HTTP server on this machine says 200 to a GET."""
+    connection = http.client.HTTPConnection(_here(host), port, timeout=_PATIENCE_SECONDS)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -45,12 +47,16 @@ def _api_answers(settings: Settings) -> bool:
 
 def greets(host: str, port: int) -> bool:
     """Whether an SMTP server on this machine says 220 at a port."""
-    local = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 (compared, not bound)
     try:
-        with socket.create_connection((local, port), timeout=_PATIENCE_SECONDS) as connection:
+        with socket.create_connection((_here(host), port), timeout=_PATIENCE_SECONDS) as connection:
             return connection.recv(512).startswith(b"220 ")
     except OSError:
         return False
+
+
+def _here(host: str) -> str:
+    """Where a server that listens at `host` is found."""
+    return "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 (compared, not bound)
 
 
 async def _worker_lives(settings: Settings) -> bool:

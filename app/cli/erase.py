@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app import store
-from app.cli.work import AccountName, AsJson, find_account, run_whole, say
+from app.cli.work import AccountName, AsJson, find_account, run_whole, say, show_progress
 from app.config import Settings
 from app.feedback.erasure import Erased, erase
 
@@ -28,7 +28,7 @@ def erase_address(
     async def work(database: store.db.Database, _settings: Settings) -> Any:
         async with database.reading() as connection:
             account_id = (await find_account(connection, name)).id
-        return await erase(database, account_id, email, progress=_show)
+        return await erase(database, account_id, email, progress=show_progress("recipients read", _SHOWN_EVERY))
 
     done: Erased = run_whole(work)
     say(asdict(done), as_json, _words(done))
@@ -51,9 +51,3 @@ def _words(done: Erased) -> str:
     if done.in_hand:
         lines.append(f"{done.in_hand} recipients are being delivered to right now and are not erased: run this again.")
     return "\n".join(lines)
-
-
-def _show(read: int) -> None:
-    """A line for every million, so that one sees it work."""
-    if read % _SHOWN_EVERY == 0:
-        print(f"staffetta: {read} recipients read …", file=sys.stderr, flush=True)

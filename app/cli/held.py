@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app import store
-from app.cli.work import AsJson, columns, find_account, run_whole, say
+from app.cli.work import AsJson, columns, find_account, run_whole, say, show_progress
 from app.config import Settings
 from app.delivery import held as held_rows
 from app.delivery.restored import mark_restored as hold_what_was_due
@@ -22,7 +22,6 @@ held = typer.Typer(
 app.add_typer(held)
 
 _MOST_SHOWN = 100
-_SHOWN_EVERY = 100_000
 Account = Annotated[str | None, typer.Option("--account", help="Only this account's.", metavar="NAME")]
 Reason = Annotated[str, typer.Option("--reason", help="Only what is held for a reason that begins so.", metavar="TEXT")]
 All = Annotated[bool, typer.Option("--all", help="Of all accounts and for every reason.")]
@@ -38,7 +37,7 @@ def mark_restored(
     """Run once on a restored database, before its first worker: what was due is held, the event feed goes on."""
 
     async def work(database: store.db.Database, _settings: Settings) -> Any:
-        done = await hold_what_was_due(database, scheduled_too=scheduled_too, progress=_show("held"))
+        done = await hold_what_was_due(database, scheduled_too=scheduled_too, progress=show_progress("held"))
         return {"held": done.held, "era_offset": done.era_offset}
 
     done = run_whole(work)
@@ -92,7 +91,7 @@ def _decide(word: str, step: Any, account: str | None, reason: str, everything: 
 
     async def work(database: store.db.Database, _settings: Settings) -> Any:
         wanted, _ = await _read_wanted(database, account, reason)
-        return {word: await step(database, wanted, progress=_show(word))}
+        return {word: await step(database, wanted, progress=show_progress(word))}
 
     done = run_whole(work)
     say(done, as_json, f"{done[word]} recipients are {word}.")
@@ -102,16 +101,3 @@ async def _read_wanted(database: store.db.Database, account: str | None, reason:
     async with database.reading() as connection:
         account_id = (await find_account(connection, account)).id if account else None
         return Wanted(account_id, reason), {row.id: row.name for row in await store.accounts.list_accounts(connection)}
-
-
-def _show(word: str) -> held_rows.Progress:
-    """A line for every hundred thousand, so that one sees it work."""
-    shown = 0
-
-    def show(rows: int) -> None:
-        nonlocal shown
-        if rows - shown >= _SHOWN_EVERY:
-            shown = rows
-            print(f"staffetta: {rows} {word} …", file=sys.stderr, flush=True)
-
-    return show

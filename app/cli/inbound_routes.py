@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import store
 from app.accounts import inbound_routes
 from app.accounts.memory import KNOWN_SECONDS
-from app.cli.work import AccountName, AsJson, columns, find_account, run_work, say
+from app.cli.work import AccountName, AsJson, columns, day, find_account, run_work, say
 from app.config import Settings
 from app.store.ids import parse_public_id, public_id
 
@@ -47,7 +47,7 @@ def list_all(account_name: AccountName, as_json: AsJson = False) -> None:
         return [_shown(row) for row in rows]
 
     found = run_work(work)
-    rows = [(one["id"], one["address"], one["created_at"].strftime("%Y-%m-%d")) for one in found]
+    rows = [(one["id"], one["address"], day(one["created_at"])) for one in found]
     say(found, as_json, columns(("id", "address", "created"), rows, "The account has no inbound route."))
 
 

@@ -16,6 +16,7 @@ from app.config import Settings
 from app.heap import freeze_heap
 from app.keyring import Keyring
 from app.main import build_app
+from app.sockets import listen
 
 _BACKLOG = 2048
 _SHUTDOWN_SECONDS = 15
@@ -26,9 +27,9 @@ def run_api(settings: Settings) -> None:
     log.set_up(settings.log_level, role="api")
     Keyring.load(settings.keyring_path)  # one line when there is none, instead of a server that fails while it starts
     try:
-        listening = _listen(settings.api_host, settings.api_port)
+        listening = listen(settings.api_host, settings.api_port, _BACKLOG)
     except OSError as error:
-        sys.exit(f"staffetta: cannot listen on {settings.api_host} port {settings.api_port}: {error.strerror} (STAFFETTA_API_PORT)")
+        sys.exit(f"staffetta: {error.strerror} (STAFFETTA_API_PORT)")
     if settings.api_processes > 1:
         Herd("api", settings.api_processes, lambda: _run_server(settings, listening)).run()
     else:
@@ -94,12 +95,3 @@ def _run_server(settings: Settings, listening: socket.socket) -> None:
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     _Server(config).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listening = socket.socket(family, kind, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(address)
-    listening.listen(_BACKLOG)
-    return listening

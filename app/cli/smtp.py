@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -30,6 +29,7 @@ from app.keyring import Keyring
 from app.rendering import Renderer
 from app.smtpd.certificate import Certificate, CertificateError, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
+from app.sockets import allow_files
 from app.store.db import Database
 from app.tally import Tally
 
@@ -40,7 +40,7 @@ _OTHER_FILES = 64
 def run_smtp(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; ends the process with one line when it cannot start."""
     log.set_up(settings.log_level, role="smtp")
-    _allow_files(settings.submission_connections + settings.return_connections + _OTHER_FILES)
+    allow_files(settings.submission_connections + settings.return_connections + _OTHER_FILES)
     try:
         # Made before any fork, so that all processes show the same one.
         Certificate(certificate_file(settings), settings.submission_key)
@@ -89,15 +89,7 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         wakes.start()
         intake.start()
         guard.start()
+        stack.push_async_callback(server.close, settings.drain_seconds)
         await server.start(listeners)
         freeze_heap()
         await stopping.wait()
-        await server.close(settings.drain_seconds)
-
-
-def _allow_files(wanted: int) -> None:
-    """As many open files as the connections need, if the system lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from app import store
 from app.accounts import decisions, smtp_credentials
 from app.accounts.memory import KNOWN_SECONDS
 from app.accounts.smtp_credentials import Wish, check_wish
-from app.cli.work import AccountName, AsJson, columns, find_account, run_whole, run_work, say
+from app.cli.work import AccountName, AsJson, clean_name, columns, day, find_account, run_whole, run_work, say
 from app.config import Settings
 from app.keyring import Keyring
 from app.store.incidents import mark_of
@@ -53,10 +52,8 @@ def create(
 
     async def work(connection: AsyncConnection, settings: Settings) -> Any:
         row = await find_account(connection, account_name)
-        if not name.isprintable() or not name.strip() or len(name) > 100:
-            raise ValueError("A name has 1 to 100 printable characters.")
         streams = [each.name for each in await store.streams.list_streams(connection, row.id)]
-        wish = Wish(name, tuple(allowed_from or ()), tuple(networks or ()), per_minute, not silent, stream, trusted)
+        wish = Wish(clean_name(name), tuple(allowed_from or ()), tuple(networks or ()), per_minute, not silent, stream, trusted)
         made, password = await smtp_credentials.create_smtp_credential(
             connection, Keyring.load(settings.keyring_path), row.id, check_wish(wish, streams)
         )
@@ -86,7 +83,7 @@ def list_all(account_name: AccountName, as_json: AsJson = False) -> None:
             one["name"],
             ",".join(one["allowed_from"]) or "all",
             ",".join(one["networks"]) or "everywhere",
-            _day(one["last_used_at"]),
+            day(one["last_used_at"]),
             ", ".join(_state_of(one)),
         )
         for one in found
@@ -142,8 +139,4 @@ def _decide(user_name: str, decision: decisions.Decision, word: str, as_json: bo
 
 def _state_of(one: dict[str, Any]) -> list[str]:
     held, revoked_at = one["held"], one["revoked_at"]
-    return [*([f"held: {held}"] if held else []), *([f"revoked {_day(revoked_at)}"] if revoked_at else [])]
-
-
-def _day(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%d") if at else "-"
+    return [*([f"held: {held}"] if held else []), *([f"revoked {day(revoked_at)}"] if revoked_at else [])]

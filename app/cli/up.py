@@ -10,7 +10,6 @@ does not mend.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import select
@@ -23,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from app.cli.alive import greets
+from app.cli.alive import answers, greets
 from app.cli.banner import Running, banner, ready_line
 from app.cli.logs import Logs
 from app.cli.ports import Ports, choose_ports
@@ -202,8 +201,8 @@ class _House:
         host = self._settings.submission_host
         smtp = [(f"the SMTP server's port {port}", partial(greets, host, port)) for port in ports.smtp_starttls]
         waiting: dict[str, Callable[[], bool]] = {
-            "the API": partial(_answers, self._settings.api_host, ports.api, "/readyz"),
-            "the inbox": partial(_answers, self._settings.api_host, ports.inbox_http, "/api/messages"),
+            "the API": partial(answers, self._settings.api_host, ports.api, "/readyz"),
+            "the inbox": partial(answers, "127.0.0.1", ports.inbox_http, "/api/messages"),
             **dict(smtp),
         }
         while waiting:
@@ -247,15 +246,3 @@ class _House:
 
     def _say(self, line: str) -> None:
         print(f"staffetta: {line}", file=sys.stderr, flush=True)
-
-
-def _answers(host: str, port: int, path: str) -> bool:
-    local = host if host not in {"0.0.0.0", "::", ""} else "127.0.0.1"  # noqa: S104 (compared, not bound)
-    connection = http.client.HTTPConnection(local if path == "/readyz" else "127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

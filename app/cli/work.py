@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
@@ -82,6 +83,29 @@ def columns(heads: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -
         return nothing
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows))
+
+
+def day(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d}" if at else "-"
+
+
+def clean_name(name: str) -> str:
+    if not name.isprintable() or not name.strip() or len(name) > 100:
+        raise ValueError("A name has 1 to 100 printable characters.")
+    return name
+
+
+def show_progress(word: str, every: int = 100_000) -> Callable[[int], None]:
+    """What shows a line whenever so many rows more are `word`, so that one sees it work."""
+    shown = 0
+
+    def show(rows: int) -> None:
+        nonlocal shown
+        if rows - shown >= every:
+            shown = rows
+            print(f"staffetta: {rows} {word} …", file=sys.stderr, flush=True)
+
+    return show
 
 
 def _without_password(url: str) -> str:

@@ -57,7 +57,7 @@ def read_key(email: str) -> str:
     try:
         return suppression_key(parse_mailbox(email))
     except ValueError as error:
-        raise InvalidRequest(str(error), errors=[FieldError("#/email", "invalid_address", str(error))]) from error
+        raise InvalidRequest.of_fields([FieldError("#/email", "invalid_address", str(error))]) from error
 
 
 async def erase(

@@ -1,7 +1,7 @@
-"""One connection of a mail program or of another host: its life, its replies, its small talk.
+"""One connection of a mail program or of another host: its life, its replies, its small talk. A message's course is `transaction`.
 
 Built on aiosmtpd's SMTP, of which it keeps the loop over commands, the streams and the timer. What the library does otherwise
-than a submission server must (seen in 1.4.6) is done here and in `submission`:
+than a submission server must (seen in 1.4.6) is done here, in `transaction` and in `submission`:
 
 * the end of the client's stream cancels what is under way, a commit too: here it ends the session when that is answered;
 * replies have no enhanced codes, and limits of commands are shared by all connections;
@@ -25,9 +25,10 @@ from typing import ClassVar
 from aiosmtpd.smtp import SMTP
 
 from app import log
+from app.errors import RelayError
 from app.smtpd.crowd import place_of
 from app.smtpd.door import Door
-from app.smtpd.replies import Refusal, launder
+from app.smtpd.replies import Refusal, launder, reply_to
 
 # RFC 4954 §4 has the longest line of all: 12,288 octets of a log-in.
 LONGEST_COMMAND = 12_288
@@ -39,7 +40,7 @@ _LONGEST_NAME = 255
 _LAST_WORD_SECONDS = 5.0
 _COMMIT_SECONDS = 30.0
 HANDSHAKE_SECONDS = 15.0
-_STOPPING = "421 4.3.2 The server stops: connect again in a moment"
+STOPPING = "421 4.3.2 The server stops: connect again in a moment"
 
 # The library tells each command and each lost connection; what matters is in our own log.
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)
@@ -77,11 +78,9 @@ class Connection(SMTP):
         self.handshake: asyncio.Task[None] | None = None  # of implicit TLS: there is no transport before its end
         self.has_greeted = False
         self.helo = ""  # the name that the client gave itself
+        self.transaction: object | None = None  # the message under way
         self._deadline: asyncio.TimerHandle | None = None
         self._silent_until = 0.0
-
-    def give_up_transaction(self) -> None:
-        """The message under way, if there is one, is given up (RSET, or another EHLO)."""
 
     @property
     def offers(self) -> list[str]:
@@ -91,7 +90,7 @@ class Connection(SMTP):
     @property
     def is_idle(self) -> bool:
         """Whether no message is under way."""
-        return True
+        return self.transaction is None
 
     # --- the connection
 
@@ -129,7 +128,7 @@ class Connection(SMTP):
     def close_soon(self) -> None:
         """The server stops: a session between two messages ends now, another with its answer."""
         if self.is_idle:
-            self._say_last(_STOPPING)
+            self._say_last(STOPPING)
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         # Not the library's, which makes a timer for each command: here one looks how long nothing was heard, and goes on waiting.
@@ -214,12 +213,14 @@ class Connection(SMTP):
         self.is_private = True
         self.has_greeted = False
         self.errors = self.idle_commands = 0
-        self.give_up_transaction()
+        self.transaction = None
 
     async def handle_exception(self, error: Exception) -> str:
         """The reply to what a command raised: a refusal of ours, the end of the stream, or what nobody foresaw."""
         if isinstance(error, Refusal):
             return error.reply
+        if isinstance(error, RelayError):
+            return reply_to(error)
         if isinstance(error, asyncio.IncompleteReadError):
             return "421 4.4.2 You closed the connection"
         if isinstance(error, asyncio.LimitOverrunError):
@@ -249,7 +250,7 @@ class Connection(SMTP):
             reply = "421 4.7.0 Too many commands without a message"
         if self.door.closing and self.is_idle and reply[0] == "2" and not reply.startswith("221"):
             self._write(reply)
-            reply = _STOPPING
+            reply = STOPPING
         await self.say(reply)
         if reply.startswith("421"):
             self.end()
@@ -277,7 +278,7 @@ class Connection(SMTP):
     def _greet(self, hostname: str | None) -> None:
         self.idle_commands += 1
         self.helo = (hostname or "").strip()[:_LONGEST_NAME]
-        self.give_up_transaction()
+        self.transaction = None
         self.has_greeted = True
 
     async def smtp_NOOP(self, _argument: str | None) -> None:  # noqa: N802
@@ -286,7 +287,7 @@ class Connection(SMTP):
 
     async def smtp_RSET(self, _argument: str | None) -> None:  # noqa: N802
         self.idle_commands += 1
-        self.give_up_transaction()
+        self.transaction = None
         await self.push("250 2.0.0 OK")
 
     async def smtp_VRFY(self, _argument: str | None) -> None:  # noqa: N802

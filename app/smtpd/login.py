@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from app import log
 from app.accounts.misuse import network_of
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
-from app.errors import RelayError
 from app.recent import Recent
-from app.smtpd.replies import Refusal, reply_to
+from app.smtpd.replies import Refusal
 from app.tally import Tally
 
 WINDOW_SECONDS = 600.0
@@ -87,10 +86,7 @@ class Logins:
         began = time.monotonic()
         guest = self._guest(user_name, address, place)
         standing = await self._refuse_guessers(guest, user_name, address)
-        try:
-            found = await self._credentials.verify(user_name, password)
-        except RelayError as error:
-            raise Refusal(reply_to(error)) from error
+        found = await self._credentials.verify(user_name, password)
         if found is not None and found.may_be_used_from(address):
             await self._remember_success(guest)
             return found
@@ -103,10 +99,7 @@ class Logins:
 
     async def is_still_good(self, credential: SmtpCredential) -> SmtpCredential:
         """The credential as it is now; raises Refusal when it is no more."""
-        try:
-            found = await self._credentials.find(credential.user_name)
-        except RelayError as error:
-            raise Refusal(reply_to(error)) from error
+        found = await self._credentials.find(credential.user_name)
         if found is None or found.secret_hash != credential.secret_hash:
             raise Refusal("421 4.7.0 The credential was revoked, or has another password")
         return found

@@ -27,6 +27,7 @@ from app.smtpd.login import Logins
 from app.smtpd.rates import Rates
 from app.smtpd.returns import Return
 from app.smtpd.submission import Submission
+from app.sockets import listen
 from app.tally import Tally
 
 _BACKLOG = 512
@@ -48,7 +49,7 @@ class Listeners:
         try:
             for ports, kept in ((starttls, opened.starttls), (tls, opened.tls), (returns, opened.returns)):
                 for port in ports:
-                    kept.append(_listen(host, port))
+                    kept.append(listen(host, port, _BACKLOG))
         except OSError:
             opened.close()
             raise
@@ -133,18 +134,3 @@ class SmtpServer:
 
     def _guests(self) -> list[Guest]:
         return [*self.door.crowd.guests, *self.return_door.crowd.guests]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    # With its protocol named: asyncio sets TCP_NODELAY only on sockets that say they are TCP, and replies are small.
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
-    listening.setblocking(False)
-    return listening

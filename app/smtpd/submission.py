@@ -6,46 +6,31 @@ import asyncio
 import base64
 import binascii
 import ssl
-from dataclasses import dataclass, field
 
 from app.accounts.smtp_credentials import SmtpCredential
 from app.errors import RelayError
 from app.intake.raw import EnvelopeRecipient, RawSubmission
-from app.smtpd.connection import LONGEST_COMMAND, Connection
-from app.smtpd.content import Incoming, read_to_end, tidy
+from app.smtpd.connection import LONGEST_COMMAND
+from app.smtpd.content import Incoming, tidy
 from app.smtpd.door import SubmissionDoor
-from app.smtpd.parameters import MailFrom, RcptTo, read_mail, read_rcpt
-from app.smtpd.replies import Refusal, launder, reply_to
+from app.smtpd.parameters import RcptTo, read_rcpt
+from app.smtpd.replies import Refusal, launder
+from app.smtpd.transaction import Receiving, Transaction
 from app.store.ids import public_id
 
 _LOGIN_FAILURES = 3
 
 
-@dataclass(slots=True)
-class _Transaction:
-    """From MAIL to the end of DATA."""
-
-    mail: MailFrom
-    recipients: list[RcptTo] = field(default_factory=list)
-
-
-class Submission(Connection):
+class Submission(Receiving):
     """A connection whose client hands in mail."""
 
     door: SubmissionDoor
+    transaction: Transaction[RcptTo] | None
 
     def __init__(self, door: SubmissionDoor, tls: ssl.SSLContext) -> None:
         super().__init__(door, tls)
         self._credential: SmtpCredential | None = None
-        self._transaction: _Transaction | None = None
         self._login_failures = 0
-
-    def give_up_transaction(self) -> None:
-        self._transaction = None
-
-    @property
-    def is_idle(self) -> bool:
-        return self._transaction is None
 
     @property
     def offers(self) -> list[str]:
@@ -58,7 +43,7 @@ class Submission(Connection):
             raise Refusal("538 5.7.11 Begin TLS first: log-in in the clear is not accepted")
         if not self.has_greeted:
             raise Refusal("503 5.5.1 Say EHLO first")
-        if self._credential is not None or self._transaction is not None:
+        if self._credential is not None or self.transaction is not None:
             raise Refusal("503 5.5.1 AUTH comes once, and before MAIL")
         mechanism, _, initial = (argument or "").partition(" ")
         try:
@@ -108,107 +93,73 @@ class Submission(Connection):
     # --- envelope
 
     async def smtp_MAIL(self, argument: str | None) -> None:  # noqa: N802
-        self.idle_commands += 1
-        credential = self._require_login()
-        if self._transaction is not None:
-            raise Refusal("503 5.5.1 There is a message under way: RSET gives it up")
-        if self.door.closing:
-            raise Refusal("421 4.3.2 The server stops: connect again in a moment")
-        mail = read_mail(argument or "")
-        if mail.size_bytes is not None and mail.size_bytes > self.door.most_bytes:
-            raise Refusal(f"552 5.3.4 The message has {mail.size_bytes} octets; at most {self.door.most_bytes} are allowed")
+        mail = self.read_mail(argument)
         # A session may be hours old: what holds for its credential is looked up again.
-        credential = self._credential = await self.door.logins.is_still_good(credential)
-        try:
-            credential.sender.require("messages:send")
-        except RelayError as error:
-            raise Refusal(reply_to(error)) from error
-        self._transaction = _Transaction(mail)
-        await self.push("250 2.1.0 OK")
+        credential = await self._look_again()
+        credential.sender.require("messages:send")
+        await self.begin(mail)
 
     async def smtp_RCPT(self, argument: str | None) -> None:  # noqa: N802
-        credential = self._require_login()
-        transaction = self._transaction
-        if transaction is None:
-            raise Refusal("503 5.5.1 Say MAIL FROM first")
+        transaction = self.require_transaction()
         try:
             recipient = read_rcpt(argument or "", utf8=transaction.mail.utf8)
             if len(transaction.recipients) >= self.door.most_recipients:
                 # RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
                 raise Refusal(f"452 4.5.3 At most {self.door.most_recipients} recipients are taken at once: send to the others afterwards")
-            await self.door.rates.take(credential)
+            await self.door.rates.take(self._known_credential)
         except Refusal:
             self.errors -= 1  # a list may hold many bad addresses, and is sent to the good ones
             raise
         transaction.recipients.append(recipient)
         await self.push("250 2.1.5 OK")
 
-    def _require_login(self) -> SmtpCredential:
+    def require_welcome(self) -> None:
         if not self.is_private:
             raise Refusal("530 5.7.0 Begin TLS first (STARTTLS), then log in")
         if self._credential is None:
             raise Refusal("530 5.7.0 Log in first, with an SMTP user name and its password")
+
+    @property
+    def _known_credential(self) -> SmtpCredential:
+        assert self._credential is not None  # `require_welcome` has seen to it
         return self._credential
+
+    async def _look_again(self) -> SmtpCredential:
+        credential = self._credential = await self.door.logins.is_still_good(self._known_credential)
+        return credential
 
     # --- content
 
-    async def smtp_DATA(self, argument: str | None) -> None:  # noqa: N802
-        credential = self._require_login()
-        transaction = self._transaction
-        if transaction is None or not transaction.recipients:
-            raise Refusal("503 5.5.1 There is no recipient yet" if transaction is not None else "503 5.5.1 Say MAIL FROM first")
-        if argument:
-            raise Refusal("501 5.5.4 DATA stands alone")
-        await self.say("354 End with a line that has only a dot")
-        reply = await self._take_message(credential, transaction)
-        self._transaction = None
-        await self.push(reply)
-
-    async def _take_message(self, credential: SmtpCredential, transaction: _Transaction) -> str:
+    async def take_message(self, transaction: Transaction[RcptTo], content: Incoming) -> str:
         """Read the content and hand it in; the reply to it."""
-        coming = Incoming(self.door.room, self.door.most_bytes)
-        guard, passage = self.door.guard, None
+        raw = tidy(content.whole())
+        mail, guard = transaction.mail, self.door.guard
+        # A content may take an hour to come: what holds for the credential now decides.
+        credential = await self._look_again()
+        passage = await guard.admit(credential, self.address, [each.address for each in transaction.recipients])
+        submission = RawSubmission(
+            raw=raw,
+            envelope_from=mail.address,
+            recipients=tuple(EnvelopeRecipient(each.address, each.notify, each.original) for each in transaction.recipients),
+            ret=mail.ret,
+            envelope_id=mail.envelope_id,
+            allowed_from=credential.allowed_from,
+            tells_failures=credential.tells_failures,
+            stream=credential.stream,
+            held_for=passage.held_for,
+            protocol="UTF8SMTPSA" if mail.utf8 else "ESMTPSA",
+            greeted_as=self.helo,
+            is_tidy=True,
+        )
+        self.is_committing = True
         try:
-            await read_to_end(self._reader, lambda piece: self._take(coming, piece))
-            raw = tidy(coming.whole())
-            mail = transaction.mail
-            # A content may take an hour to come: what holds for the credential now decides.
-            credential = self._credential = await self.door.logins.is_still_good(credential)
-            passage = await guard.admit(credential, self.address, [each.address for each in transaction.recipients])
-            submission = RawSubmission(
-                raw=raw,
-                envelope_from=mail.address,
-                recipients=tuple(EnvelopeRecipient(each.address, each.notify, each.original) for each in transaction.recipients),
-                ret=mail.ret,
-                envelope_id=mail.envelope_id,
-                allowed_from=credential.allowed_from,
-                tells_failures=credential.tells_failures,
-                stream=credential.stream,
-                held_for=passage.held_for,
-                protocol="UTF8SMTPSA" if mail.utf8 else "ESMTPSA",
-                greeted_as=self.helo,
-                is_tidy=True,
-            )
-            self.is_committing = True
             # A client that goes now has its message taken all the same: the commit may be under way.
             receipt = await asyncio.shield(asyncio.ensure_future(self.door.submit(credential.sender, submission)))
-        except Refusal as refusal:
-            return refusal.reply
-        except RelayError as error:
-            if passage is not None:
-                guard.give_back(passage)
-            return reply_to(error)
-        finally:
-            self.is_committing = False
-            coming.give_back()
+        except RelayError:
+            guard.give_back(passage)
+            raise
         guard.note(passage, [each.id for each in receipt.recipients])
-        self.errors = self.idle_commands = 0
         return f"250 2.0.0 Accepted as {public_id('msg', receipt.message_id)}"
-
-    def _take(self, coming: Incoming, piece: bytes) -> None:
-        # A piece is 64 KB or the rest: octets that come more slowly than that in the time of silence are none.
-        self._reset_timeout()
-        coming.take(piece)
 
 
 def _decode(text: str) -> bytes:

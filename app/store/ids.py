@@ -16,8 +16,6 @@ from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811  (a uuid.UUID made in C: ids are made and read per message)
 
-MAX_RECIPIENTS = 0xFFFF
-
 
 def new_id(at: float | None = None) -> UUID:
     """A fresh UUIDv7 of now, or of `at` (Unix seconds, heeded to the microsecond)."""
@@ -81,6 +79,11 @@ def floor_of(at: datetime) -> UUID:
 def public_id(prefix: str, some_id: UUID) -> str:
     """The form that leaves the house: msg_…, rcp_…, evt_…, whk_…"""
     return f"{prefix}_{some_id.hex}"
+
+
+def askable(text: str) -> str:
+    """A name or id as a request has it; one that PostgreSQL could not even be asked for (NUL, half a surrogate pair) is "": nobody's."""
+    return text if text.isascii() and "\0" not in text else ""
 
 
 def parse_public_id(prefix: str, text: str) -> UUID | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from app.errors import MOST_FIELD_ERRORS
 from app.events.posts import SECRET_PURPOSE
 from app.store.ids import new_id, parse_public_id, public_id
 from app.store.webhook_attempts import AttemptRow, insert_attempts
@@ -185,6 +186,13 @@ async def test_a_wrong_replay_is_pointed_at(shop: Tenant, body: Any, pointer: st
     answer = await shop.client.post(f"/v1/webhooks/{made['id']}/replays", json=body)
     assert answer.status_code == 422, answer.text
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_of_many_faults_the_first_are_told(shop: Tenant) -> None:
+    made = await _create(shop)
+    answer = await shop.client.post(f"/v1/webhooks/{made['id']}/replays", json={"event_ids": ["evt_1"] * 1000})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "1000 fields are wrong.")
+    assert len(answer.json()["errors"]) == MOST_FIELD_ERRORS
 
 
 async def test_one_replay_at_a_time_and_it_can_be_ended(shop: Tenant, rival: Tenant) -> None:

@@ -47,6 +47,7 @@ class OpenDoor:
     account_id: int
     starttls: int
     tls: int
+    returns: int
     user: str
     password: str
     certificate: Path
@@ -94,9 +95,9 @@ async def open_door(database: Database, directory: Path, **overrides: Any) -> As
     guard = Guard(database, credentials, wakes, first_allowance=settings.submission_first_allowance)
     tally = Tally(settings.redis_url)
     server = SmtpServer(settings, submit, credentials, Certificate(certificate, None), arrivals, guard, tally, refusal_seconds=0.01)
-    listeners = Listeners.open("127.0.0.1", (0,), (0,))
-    ports = [each.getsockname()[1] for each in (*listeners.starttls, *listeners.tls)]
-    opened = OpenDoor(server, tally, database, keyring, credentials, first.account_id, ports[0], ports[1], "", "", certificate)
+    listeners = Listeners.open("127.0.0.1", (0,), (0,), (0,))
+    ports = [each.getsockname()[1] for each in (*listeners.starttls, *listeners.tls, *listeners.returns)]
+    opened = OpenDoor(server, tally, database, keyring, credentials, first.account_id, ports[0], ports[1], ports[2], "", "", certificate)
     opened.user, opened.password = await opened.new_credential()
     await server.start(listeners)
     yield opened

@@ -22,10 +22,10 @@ class Dialogue:
         self._raw = writer.transport  # a change to TLS that fails leaves it open
 
     @classmethod
-    async def open(cls, door: OpenDoor, *, implicit: bool = False) -> Self:
+    async def open(cls, door: OpenDoor, *, implicit: bool = False, port: int | None = None) -> Self:
         """Connected and greeted; under TLS already when `implicit`."""
         context = door.trusting if implicit else None
-        reader, writer = await asyncio.open_connection("localhost", door.tls if implicit else door.starttls, ssl=context)
+        reader, writer = await asyncio.open_connection("localhost", port or (door.tls if implicit else door.starttls), ssl=context)
         opened = cls(reader, writer, door)
         assert (await opened.reply()).startswith("220 ")
         return opened

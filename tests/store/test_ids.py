@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from app.config import Settings
 from app.store.ids import (
-    MAX_RECIPIENTS,
     floor_of,
     is_message,
     last_of_message,
@@ -18,6 +20,9 @@ from app.store.ids import (
     recipient_id,
     time_of,
 )
+
+# What the setting allows.
+MOST_RECIPIENTS = next(bound.le for bound in Settings.model_fields["max_recipients"].metadata if hasattr(bound, "le"))
 
 
 def test_ids_are_version_7_and_sorted_by_time() -> None:
@@ -31,11 +36,13 @@ def test_ids_are_version_7_and_sorted_by_time() -> None:
 def test_a_recipient_tells_its_message() -> None:
     message = new_message_id()
     assert is_message(message)
-    for ordinal in (1, 2, 300, MAX_RECIPIENTS):
+    for ordinal in (1, 2, 300, MOST_RECIPIENTS):
         recipient = recipient_id(message, ordinal)
         assert message_of(recipient) == message
         assert message < recipient <= last_of_message(message)
         assert not is_message(recipient)
+    with pytest.raises(OverflowError):
+        recipient_id(message, MOST_RECIPIENTS + 1)
 
 
 def test_ids_made_one_after_the_other_are_in_that_order() -> None:
