@@ -227,7 +227,9 @@ class WebhookPoster:
         posts: list[Post] = []
         if endpoint.retries_due:
             limit = 1 if down else RETRIES_PER_ROUND
-            waiting = await store.webhook_rounds.read_waiting_posts(connection, endpoint.id, limit, due_or_not=down)
+            waiting = await store.webhook_rounds.read_waiting_posts(
+                connection, endpoint.account_id, endpoint.id, limit, due_or_not=down
+            )
             posts = [Post(w.webhook_id, w.batch, w.rows, w.attempts, waiting=True) for w in waiting if w.rows]
             if len(posts) < len(waiting):  # their events are no longer kept
                 await store.webhook_rounds.forget_posts(connection, endpoint.id, [w.webhook_id for w in waiting if not w.rows])
@@ -238,7 +240,7 @@ class WebhookPoster:
         if not rows:
             return posts, None, False
         fresh = make_posts(keep_wanted(rows, Wanted(endpoint.event_types, endpoint.streams, endpoint.tags)), endpoint.batch_size)
-        window_end = Cursor(rows[-1].xid, rows[-1].id)
+        window_end = rows[-1].cursor
         if down and fresh:
             return fresh[:1], fresh[0].end, True
         return posts + fresh, window_end, more

@@ -21,7 +21,7 @@ async def read_all(database: Database, after: Cursor | None, limit: int = 7, acc
     async with database.hot() as connection:
         while found := (await store.events.read_feed(connection, account_id, after, limit)).rows:
             rows += found
-            after = Cursor(found[-1].xid, found[-1].id)
+            after = found[-1].cursor
     return rows, after
 
 
@@ -100,7 +100,7 @@ async def test_a_slice_ends_by_octets_and_goes_on_from_there(database: Database)
             slices.append((len(found), has_more))
             if not has_more:
                 break
-            after = Cursor(found[-1].xid, found[-1].id)
+            after = found[-1].cursor
     assert slices == [(3, True), (3, True), (1, True), (1, True), (2, False)]
     assert len((await read_all(database, None))[0]) == 10
 
