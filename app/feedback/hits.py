@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from app import log, store
@@ -127,9 +127,8 @@ class Hits:
 
 
 def _look(hit: Hit, number: int) -> Look:
-    at = hit.at.replace(microsecond=hit.at.microsecond // 1000 * 1000)  # as its event has it
     kind = "head" if hit.head else "click" if hit.kind is TokenKind.CLICK else "open"
-    return Look(hit.account_id, hit.recipient_id, number, at, kind, asker_of(hit.ip, hit.agent))
+    return Look(hit.account_id, hit.recipient_id, number, hit.at, kind, asker_of(hit.ip, hit.agent))
 
 
 def _facts(hit: Hit, address: str, is_first: bool) -> dict[str, object]:
@@ -138,4 +137,4 @@ def _facts(hit: Hit, address: str, is_first: bool) -> dict[str, object]:
         facts["machine_reason"] = hit.machine
     if hit.url is not None:
         facts["url"] = hit.url
-    return facts | {"user_agent": hit.agent, "ip": hit.ip, "at": hit.at.astimezone(UTC).isoformat(timespec="milliseconds")}
+    return facts | {"user_agent": hit.agent, "ip": hit.ip, "at": hit.at}

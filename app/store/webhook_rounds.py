@@ -268,13 +268,11 @@ async def write_retries(
     """Forget the posts that were taken, add those to be tried again; `anew`: one that waits already waits from now on."""
     if taken:
         await forget_posts(connection, endpoint_id, taken)
-    rows = [
-        (
-            *(endpoint_id, retry.webhook_id, account_id, retry.batch, [event.xid for event in retry.events], [event.id for event in retry.events]),
-            *(retry.attempts, retry.in_seconds, retry.status, retry.error),
-        )
-        for retry in retries
-    ]
+    rows = []
+    for retry in retries:
+        xids, ids = [event.xid for event in retry.events], [event.id for event in retry.events]
+        head = (endpoint_id, retry.webhook_id, account_id, retry.batch, xids, ids)
+        rows.append((*head, retry.attempts, retry.in_seconds, retry.status, retry.error))
     if rows:
         await connection.executemany(_WAIT_ANEW if anew else _KEEP_WAITING, rows)
 

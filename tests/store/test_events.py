@@ -113,17 +113,6 @@ async def test_accounts_read_their_own(database: Database) -> None:
     assert len((await read_all(database, None, account_id=3))[0]) == 0
 
 
-async def test_the_end_is_before_all_that_comes(database: Database) -> None:
-    async with database.hot() as connection:
-        async with connection.transaction():
-            await record(connection, [an_event()])
-        end = await store.events.read_end(connection)
-        async with connection.transaction():
-            await record(connection, [later := an_event()])
-        assert [r.about for r in (await store.events.read_feed(connection, 1, end, 10)).rows] == [later.about]
-    del later
-
-
 async def test_what_an_event_suppresses_is_written_with_it_once(database: Database) -> None:
     about = store.ids.recipient_id(store.ids.new_message_id(), 1)
     dead = Suppressed(1, "dead@x.test", "invalid_mailbox", about)
