@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import resource
 import signal
-import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -29,6 +28,7 @@ from app.config import Settings
 from app.delivery.drain import Drain
 from app.delivery.incidents import carry_decisions_out
 from app.delivery.lease import Lease
+from app.delivery.pipeline import opportunistic_context
 from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
 from app.feedback.erasure_orders import erase_next
@@ -199,10 +199,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     domains = DomainBook(database, keyring)
     wakes = Wakes(settings.redis_url)
     wakes.start()
-    tls_context = ssl.create_default_context()
-    # Opportunistic: any TLS is better than none, and a wrong name is no reason to go without (RFC 7435).
-    tls_context.check_hostname = False
-    tls_context.verify_mode = ssl.CERT_NONE
     renderer = Renderer(settings.render_processes, keen=True)
     resolver = Resolver(settings.dns_servers)
     router = Router(resolver, settings)
@@ -218,7 +214,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         keyring=keyring,
         router=router,
         wakes=wakes,
-        tls_context=tls_context,
+        tls_context=opportunistic_context(),
         events_woken=events_woken,
     )
     draining = asyncio.create_task(drain.run(), name="drain")

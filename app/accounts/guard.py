@@ -26,6 +26,7 @@ from app.accounts.misuse import Habits, LastHour, Suspicion
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.errors import Unavailable
 from app.events.notices import tell_held
+from app.ip import network_of
 from app.jobs import Wakes
 from app.loops import keep
 from app.store.credential_habits import KeptHabits, Sent
@@ -121,7 +122,7 @@ class Guard:
             self._known.pop(name, None)
             return Passage(name, credential.held_for)
         known = await self._find(credential)
-        network = misuse.network_of(address)
+        network = network_of(address)
         is_elsewhere = known.is_settled and network not in known.own_networks
         count = Count(len(recipients), len(recipients) if is_elsewhere else 0, known.circle.count_strangers(recipients))
         suspicion = misuse.judge(self._habits(known, credential), _last_hour(known, count))

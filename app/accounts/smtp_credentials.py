@@ -30,6 +30,7 @@ from app import store
 from app.accounts.credentials import Sender
 from app.accounts.streams import unknown_stream
 from app.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from app.ip import Network, address_of
 from app.keyring import Keyring
 from app.mail.address import normalise_domain, parse_mailbox
 from app.store.incidents import mark_of
@@ -47,8 +48,6 @@ _USER_NAME = re.compile(r"smtp-[0-9a-z]{12}", re.ASCII)
 _NAME_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _AWAY: tuple[type[BaseException], ...] = (*store.db.CONNECTION_ERRORS, DBAPIError, PoolTimeout)
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,8 @@ class SmtpCredential:
 
     def may_be_used_from(self, address: str) -> bool:
         """Whether a client at this IP address may log in with it."""
-        if not self.networks:
-            return True
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(ip, "ipv4_mapped", None)
-        return any((mapped or ip) in network for network in self.networks)
+        ip = address_of(address)
+        return not self.networks or (ip is not None and any(ip in network for network in self.networks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +119,7 @@ class SmtpCredentialBook:
         return await asyncio.shield(task)
 
     async def was_used_from(self, user_name: str, network: str) -> bool:
-        """Whether mail was sent with it from this network (misuse.network_of) for longer than a day, or its owner trusts the place."""
+        """Whether mail was sent with it from this network (app.ip.network_of) for longer than a day, or its owner trusts the place."""
         if _USER_NAME.fullmatch(user_name) is None:
             return False
         try:

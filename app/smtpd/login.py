@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import log
-from app.accounts.misuse import network_of
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.errors import RelayError
+from app.ip import network_of
 from app.smtpd.replies import Refusal, reply_to
 from app.tally import Tally
 
