@@ -122,10 +122,9 @@ class Buckets:
         now = self._clock()
         left, at = self._left.get(name, (float(most), now))
         left = min(float(most), left + (now - at) * most / seconds)
-        if left < 1.0:
-            return (1.0 - left) * seconds / most
-        self._left[name] = (left - 1.0, now)
+        is_given = left >= 1.0
+        self._left[name] = (left - is_given, now)
         self._left.move_to_end(name)
         if len(self._left) > self._remembered:
             self._left.popitem(last=False)
-        return 0.0
+        return 0.0 if is_given else (1.0 - left) * seconds / most
