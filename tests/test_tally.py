@@ -15,13 +15,13 @@ class Clock:
 def test_a_bucket_gives_what_it_holds_and_fills_by_and_by() -> None:
     clock = Clock()
     buckets = Buckets(10, clock)
-    assert [buckets.take("a", 3, 60.0) for _ in range(4)] == [0.0, 0.0, 0.0, 20.0]
-    clock.now += 19.0
-    assert buckets.take("a", 3, 60.0) == 1.0
+    assert [buckets.take("a", 4, 64.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.0, 16.0]
+    clock.now += 15.0
+    assert buckets.take("a", 4, 64.0) == 1.0
     clock.now += 1.0
-    assert [buckets.take("a", 3, 60.0) for _ in range(2)] == [0.0, 20.0]
+    assert [buckets.take("a", 4, 64.0) for _ in range(2)] == [0.0, 16.0]
     clock.now += 3600.0
-    assert [bool(buckets.take("a", 3, 60.0)) for _ in range(4)] == [False, False, False, True]
+    assert [buckets.take("a", 4, 64.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.0, 16.0]
 
 
 def test_a_flood_of_names_does_not_fill_the_bucket_of_who_goes_on_asking() -> None:
