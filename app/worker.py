@@ -41,6 +41,7 @@ from app.keyring import Keyring
 from app.loops import keep, wait_at_most
 from app.rendering import Renderer
 from app.resolver import Resolver
+from app.watch.metrics import TELL_SECONDS, tell_figures
 from app.watch.telling import Telling
 
 _OPEN_FILES = 4096
@@ -222,6 +223,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     patience = settings.poll_seconds * _POLLS_PER_LOOK
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
+        asyncio.create_task(keep("figures", partial(tell_figures, database, "worker"), TELL_SECONDS), name="figures"),
         asyncio.create_task(keep("chores", partial(run_due_chores, database, settings), _CHORES_SECONDS), name="chores"),
         asyncio.create_task(keep("incidents", partial(carry_decisions_out, database), patience), name="incidents"),
         asyncio.create_task(keep("erasing", partial(erase_next, database), patience), name="erasing"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import time
 from typing import Any
 
 import orjson
@@ -30,7 +29,6 @@ from app.errors import Conflict, FieldError, InvalidMessage, RelayError, Unavail
 from app.intake.submit import Receipt, Submission
 from app.store.ids import public_id
 from app.store.states import RecipientState
-from app.watch.metrics import accept_seconds, accepted_messages
 
 # RFC 9110 §5.6.2 has no rule for it; the draft (ietf-httpapi-idempotency-key) quotes it, the SDKs in use do not: both are taken.
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -52,11 +50,7 @@ async def create_message(request: Request) -> Response:
         raise _invalid(error) from error
     body_hash = hashlib.sha256(raw).digest() if key is not None else None
     submission = draft_submission(body, idempotency_key=key, body_hash=body_hash, most_bytes=house.settings.max_message_bytes)
-    began = time.perf_counter()
     receipt = await house.intake.submit(sender, submission)
-    if not receipt.replayed:
-        accept_seconds.observe(time.perf_counter() - began)
-        accepted_messages.inc()
     return Response(orjson.dumps(accepted_answer(receipt)), 202, _REPLAYED if receipt.replayed else None, media_type=_JSON)
 
 
@@ -74,7 +68,6 @@ async def create_batch(request: Request) -> Response:
     request_id = request_id_of(request)
     answers = [_item_answer(result, request_id) for result in results]
     refused = sum(isinstance(result, RelayError) for result in results)
-    accepted_messages.inc(sum(isinstance(result, Receipt) and not result.replayed for result in results))
     answer = {"accepted": len(results) - refused, "refused": refused, "results": answers}
     return Response(orjson.dumps(answer), 207 if refused else 202, media_type=_JSON)
 

@@ -6,7 +6,6 @@ is said by its X-Staffetta-* fields (intake.controls). Problems point at header 
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -20,7 +19,6 @@ from app.api.messages import accepted_answer, read_idempotency_key
 from app.errors import FieldError, InvalidRequest, RelayError
 from app.intake.raw import EnvelopeRecipient, RawSubmission
 from app.intake.submit import Receipt
-from app.watch.metrics import accept_seconds, accepted_messages
 
 # What admission says of the fields of a JSON body, said of the header field that has its place here.
 _POINTERS = {
@@ -51,15 +49,11 @@ async def create_raw(request: Request) -> Response:
     sender = await find_sender(request, "messages:send")
     raw = await read_mail(request, house.settings.max_request_bytes)
     recipients = _recipients(request, house.settings.max_recipients)
-    began = time.perf_counter()
     try:
         receipt = await house.intake.submit_raw(sender, RawSubmission(raw, "", recipients), idempotency_key=read_idempotency_key(request))
     except RelayError as error:
         error.errors = tuple(_pointed(one, "?to" if recipients else "#/headers/To") for one in error.errors)
         raise
-    if not receipt.replayed:
-        accept_seconds.observe(time.perf_counter() - began)
-        accepted_messages.inc()
     return _answer(receipt)
 
 

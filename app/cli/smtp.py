@@ -10,6 +10,7 @@ import contextlib
 import resource
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -27,11 +28,13 @@ from app.heap import freeze_heap
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.loops import keep
 from app.rendering import Renderer
 from app.smtpd.certificate import Certificate, CertificateError, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
 from app.store.db import Database
 from app.tally import Tally
+from app.watch.metrics import TELL_SECONDS, tell_figures
 
 # What a process needs beside its connections: databases, logs, certificates.
 _OTHER_FILES = 64
@@ -89,6 +92,7 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         wakes.start()
         intake.start()
         guard.start()
+        stack.callback(asyncio.create_task(keep("figures", partial(tell_figures, database, "smtp"), TELL_SECONDS)).cancel)
         await server.start(listeners)
         freeze_heap()
         await stopping.wait()

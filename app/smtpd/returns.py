@@ -22,6 +22,7 @@ from app.errors import RelayError
 from app.feedback.arrivals import Destination, InboundAddress
 from app.feedback.reports import Taken
 from app.mail.inbound_trace import MOST_RECEIVED, Origin, goes_in_circles
+from app.smtpd import figures
 from app.smtpd.connection import Connection
 from app.smtpd.content import Incoming, read_to_end, unstuffed
 from app.smtpd.door import ReturnDoor
@@ -134,6 +135,7 @@ class Return(Connection):
         self.errors = self.idle_commands = 0
         if Taken.LATER in fates:
             return "451 4.3.0 The mail that this is about is not settled yet: try again later"
+        figures.accepted.labels(self.door.name).inc()
         return "250 2.0.0 Thank you"
 
     def _take(self, coming: Incoming, piece: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from app.accounts.smtp_credentials import SmtpCredential
 from app.errors import RelayError
 from app.intake.raw import EnvelopeRecipient, RawSubmission
+from app.smtpd import figures
 from app.smtpd.connection import LONGEST_COMMAND, Connection
 from app.smtpd.content import Incoming, read_to_end, tidy
 from app.smtpd.door import SubmissionDoor
@@ -203,6 +204,7 @@ class Submission(Connection):
             coming.give_back()
         guard.note(passage, [each.id for each in receipt.recipients])
         self.errors = self.idle_commands = 0
+        figures.accepted.labels(self.door.name).inc()
         return f"250 2.0.0 Accepted as {public_id('msg', receipt.message_id)}"
 
     def _take(self, coming: Incoming, piece: bytes) -> None:
