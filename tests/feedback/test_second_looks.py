@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
 from app import store
 from app.feedback import second_looks
@@ -51,11 +52,23 @@ def a_click(recipient_id: UUID, at: datetime, link: str = "a", **fields: Any) ->
 
 async def hit(database: Database, wakes: Wakes, hits: Sequence[Hit]) -> None:
     """As at the door; due at once."""
-    line = Hits(database, wakes, 0.0)
+    line, before = Hits(database, wakes, 0.0), dropped()
     for one in hits:
         line.note(one)
     await line.close()
-    assert line.dropped == 0
+    assert dropped() == before
+
+
+def dropped() -> float:
+    return REGISTRY.get_sample_value("staffetta_hits_dropped_total") or 0.0
+
+
+async def test_what_finds_no_room_in_the_line_is_counted(database: Database, wakes: Wakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.feedback.hits._MOST_WAITING", 2)
+    line, before = Hits(database, wakes, 0.0), dropped()
+    for _ in range(5):
+        line.note(a_click(store.ids.new_id(), datetime.now(UTC)))
+    assert dropped() == before + 3
 
 
 async def said(database: Database, account_id: int = 1) -> list[dict[str, Any]]:
