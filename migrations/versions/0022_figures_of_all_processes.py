@@ -3,15 +3,15 @@
 Why: what SMTP processes and workers counted themselves was shown by nobody.
 Expand only. Lock: none, a new table.
 
-Revision: 0021, after 0020
+Revision: 0022, after 0021
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = '0021'
-down_revision = '0020'
+revision = '0022'
+down_revision = '0021'
 branch_labels = None
 depends_on = None
 
