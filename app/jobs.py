@@ -19,6 +19,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from app import log
+from app.loops import wait_at_most
 
 _CHANNEL = "staffetta:wakes"  # shares that are ready, and the events of the same commit
 _EVENTS_CHANNEL = "staffetta:events"  # events alone
@@ -89,8 +90,7 @@ class Wakes:
         while not self._closed:
             await self._some.wait()
             if not self._ready:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._urgent.wait(), _EVENTS_LINGER_SECONDS)
+                await wait_at_most(self._urgent, _EVENTS_LINGER_SECONDS)
             told = orjson.dumps([list(self._ready), list(self._events)])
             are_events, rows = not self._ready, self._rows
             self._rows = 0

@@ -121,7 +121,6 @@ class Buckets:
         now = self._clock()
         left, at = self._left.get(name, (float(most), now))
         left = min(float(most), left + (now - at) * most / seconds)
-        if left < 1.0:
-            return (1.0 - left) * seconds / most
-        self._left[name] = (left - 1.0, now)
-        return 0.0
+        is_given = left >= 1.0
+        self._left[name] = (left - is_given, now)
+        return 0.0 if is_given else (1.0 - left) * seconds / most

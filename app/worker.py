@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from arq import cron
@@ -25,24 +25,28 @@ from app.accounts.streams import StreamBook
 from app.accounts.templates import TemplateBook
 from app.config import Settings
 from app.delivery.drain import Drain
-from app.delivery.incidents import keep_deciding
+from app.delivery.incidents import carry_decisions_out
 from app.delivery.lease import Lease
+from app.delivery.pipeline import opportunistic_context
 from app.delivery.route import Router
 from app.events.webhooks import WebhookPoster
-from app.feedback.erasure_orders import keep_erasing
+from app.feedback.erasure_orders import erase_next
 from app.feedback.inbound_reading import keep_reading
-from app.feedback.second_looks import keep_looking
+from app.feedback.second_looks import look_at_due
 from app.heap import freeze_heap
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.loops import keep, wait_at_most
 from app.rendering import Renderer
 from app.resolver import Resolver
 from app.sockets import allow_files
+from app.watch.metrics import TELL_SECONDS, tell_figures
 from app.watch.telling import Telling
 
 _OPEN_FILES = 4096  # connections to many sites
 _SCHEMA_LOOK_SECONDS = 1.0
+_CHORES_SECONDS = 60.0  # to make up for crons that never came
 _NO_SCHEMA: tuple[type[BaseException], ...] = (*store.db.SCHEMA_ERRORS, *store.db.CONNECTION_ERRORS, TimeoutError)
 _POLLS_PER_LOOK = 10  # for orders to erase, owed reports, decisions on held mail, second looks: they may wait for some seconds
 
@@ -106,16 +110,6 @@ async def _chores_cron(ctx: dict[str, Any]) -> None:
     await run_due_chores(ctx["database"], ctx["settings"])
 
 
-async def _watch_chores(database: store.db.Database, settings: Settings) -> None:
-    """Make up for crons that never came."""
-    while True:
-        try:
-            await run_due_chores(database, settings)
-        except Exception as error:
-            log.loop_failed("chores", error)
-        await asyncio.sleep(60)
-
-
 async def _host_arq(database: store.db.Database, settings: Settings) -> None:
     wait = 1.0
     while True:
@@ -169,8 +163,7 @@ async def _post_webhooks(
         poster = WebhookPoster(database, keyring, settings, worker_id, hear=wakes.hear_events)
         posting = asyncio.create_task(poster.run(over, woken))
         while not stop.is_set() and not posting.done() and lease.worker_id == worker_id:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 1.0)
+            await wait_at_most(stop, 1.0)
         over.set()
         try:
             await posting
@@ -193,8 +186,7 @@ async def _wait_for_schema(database: store.db.Database, stop: asyncio.Event) -> 
         if not told:
             log.worker_waits(reason)
             told = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _SCHEMA_LOOK_SECONDS)
+        await wait_at_most(stop, _SCHEMA_LOOK_SECONDS)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -214,10 +206,6 @@ async def _work(settings: Settings, stop: asyncio.Event, stack: contextlib.Async
     wakes = Wakes(settings.redis_url)
     stack.push_async_callback(wakes.close)
     wakes.start()
-    tls_context = ssl.create_default_context()
-    # Opportunistic: any TLS is better than none, and a wrong name is no reason to go without (RFC 7435).
-    tls_context.check_hostname = False
-    tls_context.verify_mode = ssl.CERT_NONE
     renderer = Renderer(settings.render_processes, keen=True)
     stack.push_async_callback(renderer.close)
     resolver = Resolver(settings.dns_servers)
@@ -235,19 +223,21 @@ async def _work(settings: Settings, stop: asyncio.Event, stack: contextlib.Async
         keyring=keyring,
         router=router,
         wakes=wakes,
-        tls_context=tls_context,
+        tls_context=opportunistic_context(),
         events_woken=events_woken,
     )
     draining = asyncio.create_task(drain.run(), name="drain")
     posting = asyncio.create_task(_post_webhooks(database, keyring, settings, drain.lease, wakes, stop, events_woken), name="webhooks")
+    patience = settings.poll_seconds * _POLLS_PER_LOOK
     beside = [
         asyncio.create_task(_host_arq(database, settings), name="arq"),
-        asyncio.create_task(_watch_chores(database, settings), name="chores"),
-        asyncio.create_task(keep_deciding(database, settings.poll_seconds * _POLLS_PER_LOOK), name="incidents"),
-        asyncio.create_task(keep_erasing(database, settings.poll_seconds * _POLLS_PER_LOOK), name="erasing"),
-        asyncio.create_task(Telling(database, intake, settings).run(settings.poll_seconds * _POLLS_PER_LOOK), name="telling"),
+        asyncio.create_task(keep("figures", partial(tell_figures, database, "worker"), TELL_SECONDS), name="figures"),
+        asyncio.create_task(keep("chores", partial(run_due_chores, database, settings), _CHORES_SECONDS), name="chores"),
+        asyncio.create_task(keep("incidents", partial(carry_decisions_out, database), patience), name="incidents"),
+        asyncio.create_task(keep("erasing", partial(erase_next, database), patience), name="erasing"),
+        asyncio.create_task(keep("telling", Telling(database, intake, settings).tell_next, patience), name="telling"),
         asyncio.create_task(keep_reading(database, resolver, wakes, settings.poll_seconds), name="inbound"),
-        asyncio.create_task(keep_looking(database, wakes, settings.poll_seconds * _POLLS_PER_LOOK), name="second_looks"),
+        asyncio.create_task(keep("second_looks", partial(look_at_due, database, wakes), patience), name="second_looks"),
     ]
     stack.push_async_callback(_end, beside)
     freeze_heap()

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -25,7 +25,9 @@ from app.accounts.circle import Circle
 from app.accounts.misuse import Habits, LastHour, Suspicion
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
 from app.events.notices import tell_held
+from app.ip import network_of
 from app.jobs import Wakes
+from app.loops import keep
 from app.store.credential_habits import KeptHabits, Sent
 from app.store.db import CONNECTION_ERRORS, Database, away, refusing_while_away
 from app.store.incidents import mark_of
@@ -96,7 +98,10 @@ class Guard:
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._loops = [asyncio.create_task(self._keep(self.flush, FLUSH_SECONDS)), asyncio.create_task(self._keep(self.look, LOOK_SECONDS))]
+        self._loops = [
+            asyncio.create_task(keep("guard", self.flush, FLUSH_SECONDS)),
+            asyncio.create_task(keep("guard", self.look, LOOK_SECONDS)),
+        ]
 
     async def close(self) -> None:
         under_way = [*self._loops, *self._reading.values()]
@@ -116,7 +121,7 @@ class Guard:
             self._known.pop(name, None)
             return Passage(name, credential.held_for)
         known = await self._find(credential)
-        network = misuse.network_of(address)
+        network = network_of(address)
         is_elsewhere = known.is_settled and network not in known.own_networks
         count = Count(len(recipients), len(recipients) if is_elsewhere else 0, known.circle.count_strangers(recipients))
         suspicion = misuse.judge(self._habits(known, credential), _last_hour(known, count))
@@ -251,14 +256,6 @@ class Guard:
         self._known.pop(name, None)
         self._credentials.forget(name)
         return f"{mark_of(incident.id)}, {incident.reason}"
-
-    async def _keep(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await step()
-            except Exception as error:
-                log.loop_failed("guard", error)
 
 
 def _last_hour(known: _Known, count: Count) -> LastHour:

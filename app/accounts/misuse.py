@@ -14,7 +14,6 @@ Whoever has said that so many an hour are right for it is believed: volume and n
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,14 +96,3 @@ def known_networks(now: datetime, seen: Iterable[tuple[str, datetime, bool]]) ->
     first = min((since for _, since, _ in seen), default=now)
     own = (network for network, since, trusted in seen if trusted or since <= now - SETTLED_AFTER or since <= first + SETTLED_AFTER)
     return first <= now - SETTLED_AFTER, frozenset(own)
-
-
-def network_of(address: str) -> str:
-    """The network that an IP address is judged by: what one customer of a provider has, about."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))

@@ -26,6 +26,7 @@ from app.accounts.credentials import Sender
 from app.accounts.memory import Remembered
 from app.accounts.streams import unknown_stream
 from app.errors import FieldError, InvalidRequest, NotFound
+from app.ip import Network, address_of
 from app.keyring import Keyring
 from app.mail.address import normalise_domain, parse_mailbox
 from app.store.incidents import mark_of
@@ -39,8 +40,6 @@ PURPOSE = "smtp-password"
 _USER_NAME = re.compile(r"smtp-[0-9a-z]{12}", re.ASCII)
 _NAME_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +60,8 @@ class SmtpCredential:
 
     def may_be_used_from(self, address: str) -> bool:
         """Whether a client at this IP address may log in with it."""
-        if not self.networks:
-            return True
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(ip, "ipv4_mapped", None)
-        return any((mapped or ip) in network for network in self.networks)
+        ip = address_of(address)
+        return not self.networks or (ip is not None and any(ip in network for network in self.networks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ class SmtpCredentialBook:
         return await self._found.find(user_name) if _USER_NAME.fullmatch(user_name) is not None else None
 
     async def was_used_from(self, user_name: str, network: str) -> bool:
-        """Whether mail was sent with it from this network (misuse.network_of) for longer than a day, or its owner trusts the place."""
+        """Whether mail was sent with it from this network (app.ip.network_of) for longer than a day, or its owner trusts the place."""
         if _USER_NAME.fullmatch(user_name) is None:
             return False
         try:

@@ -114,7 +114,7 @@ async def _read(
                 octets += octets_of(row) if is_wanted else 0
                 if len(found) == limit or (found and octets > MOST_PAGE_OCTETS):
                     return found, cursor, True
-                cursor = Cursor(row.xid, row.id)
+                cursor = row.cursor
                 if is_wanted:
                     found.append(row)
             if not has_more:

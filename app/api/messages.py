@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from typing import Any, TypeVar
 
 import orjson
@@ -43,7 +42,6 @@ from app.intake.labels import IDEMPOTENCY_KEY, LONGEST_IDEMPOTENCY_KEY, is_idemp
 from app.intake.submit import Receipt, Submission
 from app.store.ids import public_id
 from app.store.states import RecipientState
-from app.watch.metrics import accept_seconds, accepted_messages
 
 # Reading and composing is CPU work: between slices of a batch other requests have their turn.
 _SLICE = 20
@@ -79,9 +77,8 @@ async def create_message(request: Request) -> Response:
     body = _check(MessageBody, value)
     body_hash = hashlib.sha256(raw).digest() if key is not None else None
     submission = draft_submission(body, idempotency_key=key, body_hash=body_hash, most_bytes=house.settings.max_message_bytes)
-    began = time.perf_counter()
     receipt = await house.intake.submit(sender, submission)
-    return answer_receipt(receipt, began)
+    return answer_receipt(receipt)
 
 
 async def create_batch(request: Request) -> Response:
@@ -98,7 +95,6 @@ async def create_batch(request: Request) -> Response:
     request_id = request_id_of(request)
     answers = [_item_answer(result, request_id) for result in results]
     refused = sum(isinstance(result, RelayError) for result in results)
-    accepted_messages.inc(sum(isinstance(result, Receipt) and not result.replayed for result in results))
     answer = {"accepted": len(results) - refused, "refused": refused, "results": answers}
     return answer_json(answer, 207 if refused else 202)
 
@@ -225,11 +221,8 @@ def read_idempotency_key(request: Request) -> str | None:
     return given
 
 
-def answer_receipt(receipt: Receipt, began: float) -> Response:
-    """The 202 of one message, which is counted unless it was accepted before; `began` is when the intake was given it."""
-    if not receipt.replayed:
-        accept_seconds.observe(time.perf_counter() - began)
-        accepted_messages.inc()
+def answer_receipt(receipt: Receipt) -> Response:
+    """The 202 of one message."""
     return answer_json(_show(receipt), 202, _REPLAYED if receipt.replayed else None)
 
 

@@ -6,7 +6,6 @@ is said by its X-Staffetta-* fields (intake.controls). Problems point at header 
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
@@ -60,13 +59,12 @@ async def create_raw(request: Request) -> Response:
     sender = await find_sender(request, "messages:send")
     raw = await read_mail(request, house.settings.max_request_bytes)
     recipients = _recipients(request, house.settings.max_recipients)
-    began = time.perf_counter()
     try:
         receipt = await house.intake.submit_raw(sender, RawSubmission(raw, "", recipients), idempotency_key=read_idempotency_key(request))
     except RelayError as error:
         error.errors = tuple(_pointed(one, "?to" if recipients else "#/headers/To") for one in error.errors)
         raise
-    return answer_receipt(receipt, began)
+    return answer_receipt(receipt)
 
 
 router.add_api_route(

@@ -31,6 +31,7 @@ from app.api.openapi import refusals
 from app.api.suppressions import names_of_streams
 from app.errors import FieldError, MalformedRequest
 from app.events.suppression import Reason
+from app.mail.times import show_time
 from app.store.suppressions import EVERY_STREAM, NewSuppression, Place
 
 MOST_IMPORT_BYTES = 64 * 1024 * 1024
@@ -198,7 +199,7 @@ async def _pages(house: House, account_id: int) -> AsyncIterator[str]:
                 connection, account_id, after=after, stream=None, reason=None, since=None, limit=_PAGE
             )
         text = io.StringIO()
-        csv.writer(text).writerows((row.address, row.stream, row.reason, row.created_at.isoformat()) for row in rows)
+        csv.writer(text).writerows((row.address, row.stream, row.reason, show_time(row.created_at)) for row in rows)
         yield head + text.getvalue()
         if len(rows) < _PAGE:
             return

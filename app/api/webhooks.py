@@ -25,10 +25,10 @@ from app.api.message_body import DateTime
 from app.api.openapi import json_body, refusals
 from app.api.problems import offer_nearest
 from app.errors import Conflict, FieldError, InvalidRequest, NotFound
-from app.events.addresses import MOST_URL_LENGTH, check_url
 from app.events.filters import FAMILIES, is_known
 from app.events.posts import SECRET_PURPOSE, new_secret, show_secret
 from app.events.record import EventType
+from app.events.urls import MOST_URL_LENGTH, check_url
 from app.store.ids import new_id, parse_public_id, public_id, time_of
 from app.store.webhooks import MOST_COUNTED, MOST_ENDPOINTS, Endpoint, Lag
 

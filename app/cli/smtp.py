@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -26,12 +27,14 @@ from app.heap import freeze_heap
 from app.intake.submit import Intake
 from app.jobs import Wakes
 from app.keyring import Keyring
+from app.loops import keep
 from app.rendering import Renderer
 from app.smtpd.certificate import Certificate, CertificateError, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
 from app.sockets import allow_files
 from app.store.db import Database
 from app.tally import Tally
+from app.watch.metrics import TELL_SECONDS, tell_figures
 
 # What a process needs beside its connections: databases, logs, certificates.
 _OTHER_FILES = 64
@@ -90,6 +93,7 @@ async def _serve(settings: Settings, listeners: Listeners) -> None:
         intake.start()
         guard.start()
         stack.push_async_callback(server.close, settings.drain_seconds)
+        stack.callback(asyncio.create_task(keep("figures", partial(tell_figures, database, "smtp"), TELL_SECONDS)).cancel)
         await server.start(listeners)
         freeze_heap()
         await stopping.wait()

@@ -29,6 +29,7 @@ from app.delivery.lanes import BULK, TRANSACTIONAL
 from app.delivery.lease import Lease
 from app.delivery.suspects import Suspects, Turn
 from app.jobs import Wakes
+from app.loops import wait_at_most
 from app.recent import Recent
 from app.store.queue import ALONE_SITE, FIRST_SHARE, SUSPECT_SITE, UNKNOWN_SITE, Ask, Claimed, Share
 
@@ -149,7 +150,7 @@ class Claims:
         if time.monotonic() >= self._survey_due or self._wants_next_page(got):
             await self._survey()
         if not asks:
-            await _wait(self._something, self._pause())
+            await wait_at_most(self._something, self._pause())
 
     def _pause(self) -> float:
         """Until the next look; shorter while nobody can wake us."""
@@ -371,11 +372,3 @@ class Claims:
 
 def _lane_of(share: Share) -> _Lane:
     return share.site_id, share.lane_class
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass

@@ -1,4 +1,4 @@
-"""A worker's loop: carry out what was decided on incidents of SMTP credentials (accounts.decisions).
+"""A step of a worker's loop: carry out what was decided on incidents of SMTP credentials (accounts.decisions).
 
 A door learns of a decision late, by as long as it remembers a credential; what it still holds in the name of a decided incident is found
 here, because an order is looked after for LOOKED_AFTER_SECONDS. Each step is safe to run twice, by two workers too.
@@ -6,9 +6,7 @@ here, because an order is looked after for LOOKED_AFTER_SECONDS. Each step is sa
 
 from __future__ import annotations
 
-import asyncio
-
-from app import log, store
+from app import store
 from app.delivery.held import drop, release
 from app.store.db import Database
 from app.store.held import Wanted
@@ -19,17 +17,7 @@ DISCARDED = "discarded with its incident: it was not sent by its credential's ow
 LOOKED_AFTER_SECONDS = 60.0
 
 
-async def keep_deciding(database: Database, seconds: float, looked_after_seconds: float = LOOKED_AFTER_SECONDS) -> None:
-    """Look for decisions every so many seconds, for ever."""
-    while True:
-        try:
-            await carry_out(database, looked_after_seconds)
-        except Exception as error:  # the next look finds what is left
-            log.loop_failed("incidents", error)
-        await asyncio.sleep(seconds)
-
-
-async def carry_out(database: Database, looked_after_seconds: float = LOOKED_AFTER_SECONDS) -> None:
+async def carry_decisions_out(database: Database, looked_after_seconds: float = LOOKED_AFTER_SECONDS) -> None:
     """One look: everything that is held for a decided incident goes out, or is cancelled."""
     async with database.hot() as connection:
         decided = await store.incidents.take_decided(connection)

@@ -16,6 +16,7 @@ from app.config import Settings
 from app.delivery.lease import Lease
 from app.delivery.route import Router
 from app.jobs import Wakes
+from app.loops import wait_at_most
 from app.store.queue import NO_SITE, UNKNOWN_SITE, Share
 
 _ROWS = 500
@@ -55,11 +56,7 @@ class Placing:
                 placed = 0
             if placed == _ROWS:
                 continue
-            try:
-                async with asyncio.timeout(self._settings.poll_seconds):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await wait_at_most(self._woken, self._settings.poll_seconds)
             self._woken.clear()
 
     async def _place_some(self) -> int:

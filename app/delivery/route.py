@@ -24,7 +24,6 @@ import asyncio
 import hashlib
 import ipaddress
 import random
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from dataclasses import dataclass
 from app.config import Settings
 from app.delivery.conversation import Hop
 from app.delivery.providers import Provider, Providers
-from app.events.addresses import refusal_of
+from app.ip import is_this_machine, refusal_of, source_for
 from app.resolver import Found, Lack, Missing, Resolver
 
 MOST_ROUTES = 50_000
@@ -173,7 +172,7 @@ class Router:
 
         def is_own(address: str) -> bool:
             # Loopback addresses are everybody's own: a host that has one says that it wants no mail, and nothing of us.
-            return address in ours or (refusal_of(address) is None and _is_this_machine(address))
+            return address in ours or (refusal_of(address) is None and is_this_machine(address))
 
         own = [host for host in hosts if isinstance(answer := answers[host], Found) and any(map(is_own, answer.records))]
         limit = min((hosts[host] for host in own), default=None)
@@ -218,23 +217,8 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_this_machine(address: str) -> bool:
-    """Whether the kernel would talk to itself. Connecting a datagram socket sends nothing; it chooses the source address."""
-    return _source_for(address) == address
-
-
 def _has_ipv6() -> bool:
-    return _source_for("2001:4860:4860::8888") is not None
-
-
-def _source_for(address: str) -> str | None:
-    """The address of this machine from which it would talk to another; None when there is no way."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((address, 25))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
+    return source_for("2001:4860:4860::8888") is not None
 
 
 def _failure_of(answer: Missing) -> RouteFailure:

@@ -22,6 +22,7 @@ import asyncpg
 from app import log, store
 from app.events.record import Suppressed, suppress
 from app.jobs import Wakes
+from app.loops import wait_at_most
 from app.store.db import CONNECTION_ERRORS, HotConnection
 from app.store.settlement import Settlement
 from app.store.states import RecipientState
@@ -92,11 +93,7 @@ class Settler:
             await self._some.wait()
             if len(self._waiting) < BATCH_ROWS:
                 self._full.clear()
-                try:
-                    async with asyncio.timeout(LINGER_SECONDS):
-                        await self._full.wait()
-                except TimeoutError:
-                    pass
+                await wait_at_most(self._full, LINGER_SECONDS)
             batch, self._waiting = self._waiting[: 4 * BATCH_ROWS], self._waiting[4 * BATCH_ROWS :]
             if not self._waiting:
                 self._some.clear()

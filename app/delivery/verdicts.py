@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from app.delivery.conversation import Conversation, Hop, Phase
@@ -15,7 +15,7 @@ from app.events.record import EVENT_OF, as_facts
 from app.events.suppression import suppression_reason
 from app.mail.address import suppression_key
 from app.mail.reply import Reply
-from app.store.ids import milliseconds_of, new_id
+from app.store.ids import milliseconds_of, new_id, time_of
 from app.store.queue import UNKNOWN_SITE
 from app.store.settlement import AttemptRow, Settlement
 from app.store.states import RecipientState
@@ -53,7 +53,7 @@ def untried(job: Job, state: RecipientState, reason: str) -> Verdict:
 
 def put_off(job: Job, reason: str, chance: Chance, *, seconds: float) -> Verdict:
     """A job that is not tried now, nor for so many seconds."""
-    accepted_at = datetime.fromtimestamp(milliseconds_of(job.claimed.recipient_id) / 1000, UTC)
+    accepted_at = time_of(job.claimed.recipient_id)
     expires_at = job.deliverable.expires_at
     due_at = put_off_until(seconds, accepted_at=accepted_at, now=chance.now, expires_at=expires_at, chance=chance.jitter)
     state = RecipientState.DEFERRED if due_at is not None else RecipientState.EXPIRED
@@ -102,7 +102,7 @@ def _facts(job: Job, outcome: Outcome, attempt: AttemptRow | None, *, maybe_sent
     if outcome.reply_class is not None:
         facts["class"] = outcome.reply_class.value
     if outcome.due_at is not None:
-        facts["next_attempt_at"] = outcome.due_at.isoformat()
+        facts["next_attempt_at"] = outcome.due_at
     if maybe_sent:
         facts["maybe_sent"] = True
     return facts

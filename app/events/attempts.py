@@ -2,7 +2,7 @@
 
 Rules:
 1. Every failure is recorded and every success, as long as an endpoint has allowance for it: RECORDED_AT_ONCE of each, which comes
-   back at RECORDED_PER_SECOND. So a quiet endpoint sees all of its posts, a busy one sees samples of its successes, and a receiver
+   back within minutes. So a quiet endpoint sees all of its posts, a busy one sees samples of its successes, and a receiver
    that refuses everything cannot fill the disk. What is left out is counted.
 2. Nothing is written while posts are made: what is recorded waits in memory and goes in one statement every FLUSH_SECONDS. A
    crash loses what waited; that is history of posts, not posts.
@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -23,10 +22,11 @@ from app.events.posts import Post
 from app.store.db import Database
 from app.store.ids import new_id
 from app.store.webhook_attempts import AttemptRow
+from app.tally import Buckets
 
 FLUSH_SECONDS = 1.0
-RECORDED_AT_ONCE = {True: 30.0, False: 2000.0}  # successes, failures
-RECORDED_PER_SECOND = {True: 0.5, False: 10.0}
+RECORDED_AT_ONCE = {True: 30, False: 2000}  # successes, failures
+_COMES_BACK_SECONDS = {True: 60.0, False: 200.0}
 _MOST_IN_MEMORY = 20_000
 _MOST_ALLOWANCES = 10_000
 
@@ -34,18 +34,12 @@ _left_out = Counter("staffetta_webhook_attempts_left_out_total", "Posts to webho
 _left_out_of = {True: _left_out.labels("taken"), False: _left_out.labels("failed")}
 
 
-@dataclass(slots=True)
-class _Allowance:
-    left: float
-    at: float
-
-
 class AttemptBook:
     """The attempts of one worker's endpoints, until they are written."""
 
     def __init__(self) -> None:
         self._rows: list[AttemptRow] = []
-        self._allowances: dict[tuple[UUID, bool], _Allowance] = {}
+        self._allowances = Buckets(_MOST_ALLOWANCES, time.monotonic)
         self._flush_at = 0.0
 
     def note(self, account_id: int, endpoint_id: UUID, post: Post, answer: Answer, seconds: float) -> None:
@@ -73,18 +67,9 @@ class AttemptBook:
             log.loop_failed("webhook_attempts", error)
 
     def _may_record(self, endpoint_id: UUID, success: bool) -> bool:
-        now = time.monotonic()
-        known = self._allowances.get((endpoint_id, success))
-        if known is None:
-            if len(self._allowances) >= _MOST_ALLOWANCES:
-                self._allowances.clear()
-            known = self._allowances[endpoint_id, success] = _Allowance(RECORDED_AT_ONCE[success], now)
-        known.left = min(RECORDED_AT_ONCE[success], known.left + (now - known.at) * RECORDED_PER_SECOND[success])
-        known.at = now
-        if known.left < 1 or len(self._rows) >= _MOST_IN_MEMORY:
+        if len(self._rows) >= _MOST_IN_MEMORY:
             return False
-        known.left -= 1
-        return True
+        return not self._allowances.take((endpoint_id, success), RECORDED_AT_ONCE[success], _COMES_BACK_SECONDS[success])
 
 
 def make_attempt(

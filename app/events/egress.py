@@ -31,7 +31,8 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
 
-from app.events.addresses import PORTS, Network, refusal_of
+from app.events.urls import PORTS
+from app.ip import Network, is_this_machine, refusal_of
 
 MOST_ANSWER_BYTES = 64 * 1024
 _SUCCESS_BODY_SECONDS = 2.0
@@ -205,7 +206,7 @@ class Guard:
             return refusal
         if sockaddr[1] not in PORTS:
             return f"port {sockaddr[1]} is neither 443 nor 80"
-        return f"{sockaddr[0]} is this server itself" if _is_own_address(family, sockaddr) else None
+        return f"{sockaddr[0]} is this server itself" if is_this_machine(sockaddr[0]) else None
 
 
 def read_own_networks() -> tuple[Network, ...]:
@@ -229,16 +230,6 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text(encoding="ascii").splitlines()
     except OSError:
         return []
-
-
-def _is_own_address(family: int, sockaddr: tuple[Any, ...]) -> bool:
-    """Whether the kernel would talk to itself. Connecting a datagram socket sends nothing; it chooses the source address."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(sockaddr)
-        except OSError:
-            return False
-        return bool(probe.getsockname()[0] == sockaddr[0])
 
 
 def _one_line(error: BaseException) -> str:

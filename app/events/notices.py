@@ -19,7 +19,7 @@ async def tell_account(connection: HotConnection, endpoint: OwnedEndpoint, healt
     facts: dict[str, Any] = {
         "webhook_id": public_id("whk", endpoint.id),
         "url": endpoint.url,
-        "since": health.down_since.isoformat().replace("+00:00", "Z") if health.down_since else None,
+        "since": health.down_since,
         "last_error": error,
     }
     news = []

@@ -42,8 +42,7 @@ class Post:
 
     @property
     def end(self) -> Cursor:
-        last = self.rows[-1]
-        return Cursor(last.xid, last.id)
+        return self.rows[-1].cursor
 
 
 def new_secret() -> bytes:

@@ -54,7 +54,6 @@ EVENT_OF = {
     RecipientState.EXPIRED: EventType.EXPIRED,
     RecipientState.FAILED: EventType.FAILED,
     RecipientState.SUPPRESSED: EventType.SUPPRESSED,
-    RecipientState.HELD: EventType.HELD,
 }
 
 
@@ -84,8 +83,8 @@ class Suppressed:
 
 
 def as_facts(facts: dict[str, Any]) -> str:
-    """Facts as they are stored."""
-    return orjson.dumps(facts).decode()
+    """Facts as they are stored; a time in them (UTC) as everywhere outside: RFC 3339 with a Z."""
+    return orjson.dumps(facts, option=orjson.OPT_UTC_Z).decode()
 
 
 def accepted_facts(from_address: str, subject: str, recipients: int) -> str:

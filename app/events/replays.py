@@ -41,7 +41,7 @@ async def read_posts(connection: HotConnection, endpoint: OwnedEndpoint, due: Du
     rows = choose([row for row, state in found if due.states is None or state in due.states], endpoint, due)
     over = len(found) < SLICE_EVENTS or len(rows) >= due.left
     posts = [replace(post, replayed=True) for post in make_posts(rows[: due.left], endpoint.batch_size)]
-    return posts, Cursor(found[-1][0].xid, found[-1][0].id) if found else None, over
+    return posts, found[-1][0].cursor if found else None, over
 
 
 def choose(rows: Sequence[FeedRow], endpoint: OwnedEndpoint, due: DueReplay) -> Sequence[FeedRow]:
@@ -77,7 +77,7 @@ def conclude(
         if answer.success:
             taken.append(post.webhook_id)
         else:
-            events = [Cursor(row.xid, row.id) for row in post.rows]
+            events = [row.cursor for row in post.rows]
             wait = next_wait_seconds(patience, 1) or 0.0
             retries.append(RetryRow(post.webhook_id, post.batch, events, 1, wait, answer.status, explain(answer)))
     return SliceResult(

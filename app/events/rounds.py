@@ -138,7 +138,7 @@ class Round:
             return None
         wait = max(wait, self._rest_seconds or 0.0)
         status, error = (answer.status, explain(answer)) if answer is not None else (None, "no answer yet")
-        events = [Cursor(row.xid, row.id) for row in post.rows]
+        events = [row.cursor for row in post.rows]
         return RetryRow(post.webhook_id, post.batch, events, failures, wait, status, error)
 
     def _new_cursor(self) -> Cursor | None:

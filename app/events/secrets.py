@@ -28,9 +28,9 @@ class SecretBox:
             return known[1]
         opened = open_secrets(self._keyring, endpoint.account_id, sealed)
         if opened:
-            if len(self._opened) >= _MOST_REMEMBERED:
-                self._opened.clear()
             self._opened[endpoint.id] = (sealed, opened)
+            if len(self._opened) > _MOST_REMEMBERED:
+                del self._opened[next(iter(self._opened))]
         return opened
 
 

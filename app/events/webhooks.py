@@ -39,7 +39,7 @@ from yarl import URL
 from app import log, store
 from app.config import Settings
 from app.events import replays
-from app.events.attempts import AttemptBook
+from app.events.attempts import AttemptBook, outcome_of
 from app.events.egress import Answer, GuardedClient
 from app.events.filters import Wanted, keep_wanted
 from app.events.notices import tell_account
@@ -67,7 +67,7 @@ CLAIM_SECONDS = 2.0
 RECOVERY_SECONDS = 1.0
 
 _posts = Counter("staffetta_webhook_posts_total", "Posts to webhook receivers, by what came of them.", ["outcome"])
-_taken, _refused, _unanswered = (_posts.labels(outcome) for outcome in ("taken", "refused", "unanswered"))
+_posts_of = {outcome: _posts.labels(outcome) for outcome in ("taken", "refused", "unanswered")}
 
 
 class WebhookPoster:
@@ -227,7 +227,7 @@ class WebhookPoster:
         posts: list[Post] = []
         if endpoint.retries_due:
             limit = 1 if down else RETRIES_PER_ROUND
-            waiting = await store.webhook_rounds.read_waiting_posts(connection, endpoint.id, limit, due_or_not=down)
+            waiting = await store.webhook_rounds.read_waiting_posts(connection, endpoint.account_id, endpoint.id, limit, due_or_not=down)
             posts = [Post(w.webhook_id, w.batch, w.rows, w.attempts, waiting=True) for w in waiting if w.rows]
             if len(posts) < len(waiting):  # their events are no longer kept
                 await store.webhook_rounds.forget_posts(connection, endpoint.id, [w.webhook_id for w in waiting if not w.rows])
@@ -238,7 +238,7 @@ class WebhookPoster:
         if not rows:
             return posts, None, False
         fresh = make_posts(keep_wanted(rows, Wanted(endpoint.event_types, endpoint.streams, endpoint.tags)), endpoint.batch_size)
-        window_end = Cursor(rows[-1].xid, rows[-1].id)
+        window_end = rows[-1].cursor
         if down and fresh:
             return fresh[:1], fresh[0].end, True
         return posts + fresh, window_end, more
@@ -285,7 +285,7 @@ class WebhookPoster:
         body, began = encode(post), time.monotonic()
         answer = await self._client.post(url, body, sign(secrets, post.webhook_id, int(time.time() + clock_offset), body))
         self._attempts.note(endpoint.account_id, endpoint.id, post, answer, time.monotonic() - began)
-        (_taken if answer.success else _unanswered if answer.status is None else _refused).inc()
+        _posts_of[outcome_of(answer)].inc()
         return answer
 
     async def _settle_late(self, current: Round, post: Post, answer: Answer) -> None:

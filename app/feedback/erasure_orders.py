@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import orjson
 
-from app import log, store
+from app import store
 from app.errors import Conflict
 from app.feedback.erasure import erase, read_key
 from app.store.db import Database, HotConnection
@@ -33,18 +33,13 @@ async def order_erasure(connection: HotConnection, account_id: int, email: str, 
     return order
 
 
-async def keep_erasing(database: Database, seconds: float) -> None:
-    """A worker's loop: carry out what was ordered, one after the other; look for more every so many seconds."""
-    while True:
-        try:
-            async with database.hot() as connection:
-                order = await store.erasure_orders.take_order(connection, TAKEN_SECONDS)
-            if order is not None:
-                await carry_out(database, order)
-                continue
-        except Exception as error:  # the order is taken up again when its time is over
-            log.loop_failed("erasing", error)
-        await asyncio.sleep(seconds)
+async def erase_next(database: Database) -> bool:
+    """A step of a worker's loop: carry out one order; whether there was one. One that fails is taken up again when its time is over."""
+    async with database.hot() as connection:
+        order = await store.erasure_orders.take_order(connection, TAKEN_SECONDS)
+    if order is not None:
+        await carry_out(database, order)
+    return order is not None
 
 
 async def carry_out(database: Database, order: Order) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.feedback.machines import why_a_machine
+from app.ip import address_of, network_of
 
 _BEFORE_DELIVERY = timedelta(seconds=60)
 _AFTER_DELIVERY = timedelta(seconds=2)
@@ -39,7 +40,6 @@ HEAD_FIRST = "head first"
 _HEAD_BEFORE = timedelta(seconds=10)
 _WITH_IT = timedelta(seconds=5)
 _APPLE = ipaddress.ip_network("17.0.0.0/8")
-_NETWORK_BITS = {4: 24, 6: 48}
 # Of the door's words the one that cannot be found again from what is kept of a request.
 _PREFETCH = "prefetch"
 
@@ -87,11 +87,7 @@ class Correction:
 
 def asker_of(ip: str, agent: str) -> int:
     """A network and a program, as a number from which neither can be read: the /24 of IPv4, the /48 of IPv6."""
-    network = ip
-    address = _address_of(ip)
-    if address is not None:
-        network = str(ipaddress.ip_network((address, _NETWORK_BITS[address.version]), strict=False))
-    digest = hashlib.blake2b(f"{network}\n{agent}".encode("utf-8", "replace"), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{network_of(ip)}\n{agent}".encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
@@ -188,14 +184,5 @@ def _crowd_of(hits: Sequence[Seen], askers: Mapping[int, int], delivered_at: dat
 
 
 def _is_apples(hit: Seen) -> bool:
-    address = _address_of(hit.ip)
+    address = address_of(hit.ip)
     return not hit.is_click and address is not None and address in _APPLE and "(" not in hit.agent
-
-
-def _address_of(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

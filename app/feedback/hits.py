@@ -14,8 +14,10 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
+
+from prometheus_client import Counter
 
 from app import log, store
 from app.events.record import Event, EventType, record
@@ -31,6 +33,8 @@ _MOST_WAITING = 20_000
 _REST_SECONDS = 0.05  # company for the next ones: nobody waits for this
 _AWAY_SECONDS = 1.0
 _TYPES = {TokenKind.OPEN: EventType.OPENED, TokenKind.CLICK: EventType.CLICKED}
+
+_dropped = Counter("staffetta_hits_dropped_total", "Opens and clicks that were noted, and could not be written.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,6 @@ class Hits:
         self._waiting: deque[Hit] = deque()
         self._something = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
-        self.dropped = 0
 
     def start(self) -> None:
         self._writing = asyncio.create_task(self._write_for_ever())
@@ -74,7 +77,7 @@ class Hits:
 
     def note(self, hit: Hit) -> None:
         if len(self._waiting) >= _MOST_WAITING:
-            self.dropped += 1
+            _dropped.inc()
             return
         self._waiting.append(hit)
         self._something.set()
@@ -94,7 +97,7 @@ class Hits:
                     await asyncio.sleep(_AWAY_SECONDS)
                 except Exception as error:  # not these, but those after them
                     log.loop_failed("hits", error)
-                    self.dropped += len(group)
+                    _dropped.inc(len(group))
 
     def _next_group(self) -> list[Hit]:
         """The next hits, one of a kind of each recipient, link and asker."""
@@ -127,9 +130,8 @@ class Hits:
 
 
 def _look(hit: Hit, number: int) -> Look:
-    at = hit.at.replace(microsecond=hit.at.microsecond // 1000 * 1000)  # as its event has it
     kind = "head" if hit.head else "click" if hit.kind is TokenKind.CLICK else "open"
-    return Look(hit.account_id, hit.recipient_id, number, at, kind, asker_of(hit.ip, hit.agent))
+    return Look(hit.account_id, hit.recipient_id, number, hit.at, kind, asker_of(hit.ip, hit.agent))
 
 
 def _facts(hit: Hit, address: str, is_first: bool) -> dict[str, object]:
@@ -138,4 +140,4 @@ def _facts(hit: Hit, address: str, is_first: bool) -> dict[str, object]:
         facts["machine_reason"] = hit.machine
     if hit.url is not None:
         facts["url"] = hit.url
-    return facts | {"user_agent": hit.agent, "ip": hit.ip, "at": hit.at.astimezone(UTC).isoformat(timespec="milliseconds")}
+    return facts | {"user_agent": hit.agent, "ip": hit.ip, "at": hit.at}

@@ -48,18 +48,12 @@ class _History:
     words: dict[int, Word] = field(default_factory=dict)
 
 
-async def keep_looking(database: Database, wakes: Wakes, seconds: float) -> None:
-    """Look at what is due, and again every so many seconds."""
-    while True:
-        try:
-            taken = await look_again(database, wakes)
-            async with database.hot() as connection:
-                await store.second_looks.drop_seen(connection)
-            if taken == AT_ONCE:
-                continue
-        except Exception as error:  # what was in hand is due as before
-            log.loop_failed("second_looks", error)
-        await asyncio.sleep(seconds)
+async def look_at_due(database: Database, wakes: Wakes) -> bool:
+    """A step of a worker's loop: look at what is due; whether there may be more. Where that fails, what was in hand is due as before."""
+    taken = await look_again(database, wakes)
+    async with database.hot() as connection:
+        await store.second_looks.drop_seen(connection)
+    return taken == AT_ONCE
 
 
 async def look_again(database: Database, wakes: Wakes) -> int:

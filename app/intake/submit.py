@@ -8,6 +8,7 @@ the first one, rebuilt from what never changes.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from prometheus_client import Counter, Histogram
 
 from app import store
 from app.accounts.credentials import Sender
@@ -46,6 +48,13 @@ _COMPOSE_SLICE = 10
 _BATCH_SLICE = 250
 DEFAULT_STREAM = "transactional"
 _AS_THE_STREAM = Track()
+
+_accepted = Counter("staffetta_accepted_messages_total", "Messages committed by this process.")
+_accept_seconds = Histogram(
+    "staffetta_accept_seconds",
+    "From the arrival of a submission (of batches none) to its durable yes.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5),
+)
 
 
 @dataclass(slots=True)
@@ -133,20 +142,25 @@ class Intake:
         for connection in self._writers.values():
             connection.terminate()
 
-    async def submit(self, sender: Sender, submission: Submission) -> Receipt:
+    async def submit(self, sender: Sender, submission: Submission, *, began: float | None = None) -> Receipt:
         """Accept one submission durably. Raises RelayError with the reason when it is not accepted."""
+        began = began or time.perf_counter()
         key = self._begin_key(sender, submission)
         try:
             message = await self._prepare(sender, submission)
-            return await self._receipt(message, await self._join(message))
+            verdict = await self._join(message)
+            if verdict is not None:
+                _accept_seconds.observe(time.perf_counter() - began)
+            return await self._receipt(message, verdict)
         finally:
             if key is not None:
                 self._keys_under_way.discard(key)
 
     async def submit_raw(self, sender: Sender, raw: RawSubmission, *, idempotency_key: str | None = None) -> Receipt:
         """Accept finished mail durably. Raises RelayError with the reason when it is not accepted. The mail may bring the key itself."""
+        began = time.perf_counter()
         taken = await take(self._domains, sender, raw)
-        return await self.submit(sender, _submission_of(taken, raw, idempotency_key))
+        return await self.submit(sender, _submission_of(taken, raw, idempotency_key), began=began)
 
     async def submit_all(self, sender: Sender, submissions: Sequence[Submission]) -> list[Receipt | RelayError]:
         """Accept many, each on its own: the result of each stands at its place; one that is refused sinks no other."""
@@ -261,7 +275,9 @@ class Intake:
         fates = {recipient.id: recipient for recipient in written}
         self._wakes.tell_ready(Share(r.site_id, r.lane_class, r.account_id) for r in written if r.state is RecipientState.READY)
         self._wakes.tell_events({message.account_id for message in group})
-        return [[fates[r.id] for r in m.recipients] if m.recipients[0].id in fates else None for m in group]
+        verdicts: list[Verdict] = [[fates[r.id] for r in m.recipients] if m.recipients[0].id in fates else None for m in group]
+        _accepted.inc(sum(verdict is not None for verdict in verdicts))
+        return verdicts
 
     async def _writer_of(self, line: str) -> Any:
         connection = self._writers.get(line)

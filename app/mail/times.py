@@ -16,3 +16,8 @@ def read_time(text: str) -> datetime:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError("There is no such time.") from error
+
+
+def show_time(at: datetime) -> str:
+    """As orjson writes it with OPT_UTC_Z."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from urllib.parse import parse_qs
 from uuid import UUID
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+
+from app.tally import Buckets
 
 MOST_BODY_BYTES = 16 * 1024
 SILENCE_SECONDS = 10.0
@@ -37,22 +38,15 @@ class Turnstile:
 
     def __init__(self) -> None:
         self.under_way = 0
-        self._tries: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
+        self._tries = Buckets(_REMEMBERED, time.monotonic)
 
     @property
     def is_full(self) -> bool:
         return self.under_way >= MOST_AT_ONCE
 
     def may_try(self, recipient_id: UUID) -> bool:
-        """Count a try of a reader; False when there were too many within a minute."""
-        now = time.monotonic()
-        count, until = self._tries.pop(recipient_id, (0, 0.0))
-        if until <= now:
-            count, until = 0, now + TRIES_SECONDS
-        self._tries[recipient_id] = (count + 1, until)
-        if len(self._tries) > _REMEMBERED:
-            self._tries.popitem(last=False)
-        return count < MOST_TRIES
+        """Count a try of a reader; False when there were too many."""
+        return not self._tries.take(recipient_id, MOST_TRIES, TRIES_SECONDS)
 
 
 async def read_form(request: Request) -> tuple[dict[str, list[str]], bool]:

@@ -26,6 +26,7 @@ from aiosmtpd.smtp import SMTP
 
 from app import log
 from app.errors import RelayError
+from app.smtpd import figures
 from app.smtpd.crowd import place_of
 from app.smtpd.door import Door
 from app.smtpd.replies import Refusal, launder, reply_to
@@ -237,6 +238,8 @@ class Connection(SMTP):
         if self.transport is None or self.transport.is_closing():
             # uvloop would take the write for a mistake of ours.
             raise ConnectionResetError("the client is gone")
+        if line.startswith(("4", "5")):
+            figures.refusals.labels(self.door.name, *line.split(" ", 2)[:2]).inc()
         self._writer.write(line.encode() + b"\r\n")
 
     async def push(self, status: str | bytes) -> None:

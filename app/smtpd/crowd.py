@@ -7,9 +7,9 @@ newcomer turned away. An IPv6 client has a whole /64 at hand: that counts as one
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Protocol
 
+from app.ip import address_of, network_of
 from app.smtpd.replies import Refusal
 
 
@@ -72,11 +72,7 @@ class Crowd:
 def place_of(peer: object) -> tuple[str, str]:
     """(the IP address of a socket's peer, what counts as one address for limits)."""
     text = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-    try:
-        ip = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
+    ip = address_of(text)
+    if ip is None:
         return text, text
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if mapped is not None:
-        ip = mapped
-    return str(ip), str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip), str(ip) if ip.version == 4 else network_of(text, v6=64)

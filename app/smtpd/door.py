@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from app.accounts.credentials import Sender
 from app.accounts.guard import Guard
@@ -37,6 +38,7 @@ class Room:
 class Door:
     """What all connections of a process have in common, whatever they come for."""
 
+    name: ClassVar[str]
     hostname: str
     crowd: Crowd
     room: Room
@@ -51,6 +53,7 @@ class Door:
 class SubmissionDoor(Door):
     """For mail programs."""
 
+    name = "submission"
     submit: Callable[[Sender, RawSubmission], Awaitable[Receipt]]
     logins: Logins
     rates: Rates
@@ -62,6 +65,7 @@ class SubmissionDoor(Door):
 class ReturnDoor(Door):
     """For hosts that bring mail: `find` says what an address of ours is for; `take` takes a mail. Reports are shorter than mail."""
 
+    name = "returns"
     find: Callable[[str], Awaitable[Destination | None]]
     take: Callable[[Destination, Origin, bytes], Awaitable[Taken]]
     most_report_bytes: int

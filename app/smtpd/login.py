@@ -21,9 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app import log
-from app.accounts.misuse import network_of
 from app.accounts.smtp_credentials import SmtpCredential, SmtpCredentialBook
+from app.ip import network_of
 from app.recent import Recent
+from app.smtpd import figures
 from app.smtpd.replies import Refusal
 from app.tally import Tally
 
@@ -92,6 +93,7 @@ class Logins:
             return found
         self._remember_failure(guest)
         await self._tally.count([name for name, _ in guest.counted], int(WINDOW_SECONDS))
+        figures.logins_refused.inc()
         log.login_refused(address, user_name if found is not None else None)
         delay = self._refusal_seconds * 2 ** min(standing.failures, _SLOWEST)
         await asyncio.sleep(max(0.0, began + delay - time.monotonic()))

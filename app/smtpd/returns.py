@@ -17,6 +17,7 @@ from app import log
 from app.feedback.arrivals import Destination, InboundAddress
 from app.feedback.reports import Taken
 from app.mail.inbound_trace import MOST_RECEIVED, Origin, goes_in_circles
+from app.smtpd import figures
 from app.smtpd.content import Incoming, unstuffed
 from app.smtpd.door import ReturnDoor
 from app.smtpd.parameters import read_rcpt
@@ -74,4 +75,5 @@ class Return(Receiving):
             raise Refusal(reply_to(away())) from error
         if Taken.LATER in fates:
             return "451 4.3.0 The mail that this is about is not settled yet: try again later"
+        figures.accepted.labels(self.door.name).inc()
         return "250 2.0.0 Thank you"

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.accounts.credentials import Sender
 from app.accounts.guard import Guard
@@ -19,6 +20,7 @@ from app.config import Settings
 from app.feedback.arrivals import Arrivals
 from app.intake.raw import RawSubmission
 from app.intake.submit import Receipt
+from app.smtpd import figures
 from app.smtpd.certificate import Certificate
 from app.smtpd.crowd import Crowd, Guest
 from app.smtpd.door import ReturnDoor, Room, SubmissionDoor
@@ -102,6 +104,9 @@ class SmtpServer:
             idle_seconds=settings.submission_idle_seconds,
             session_seconds=settings.submission_session_seconds,
         )
+        for door in (self.door, self.return_door):
+            figures.sessions.labels(door.name).set_function(partial(len, door.crowd.guests))
+            figures.accepted.labels(door.name)  # 0 is a figure, too
         self._certificate = certificate
         self._servers: list[asyncio.Server | TlsPort] = []
         self._watch: asyncio.Task[None] | None = None

@@ -10,6 +10,7 @@ import ssl
 from app.accounts.smtp_credentials import SmtpCredential
 from app.errors import RelayError
 from app.intake.raw import EnvelopeRecipient, RawSubmission
+from app.smtpd import figures
 from app.smtpd.connection import LONGEST_COMMAND
 from app.smtpd.content import Incoming, tidy
 from app.smtpd.door import SubmissionDoor
@@ -159,6 +160,7 @@ class Submission(Receiving):
             guard.give_back(passage)
             raise
         guard.note(passage, [each.id for each in receipt.recipients])
+        figures.accepted.labels(self.door.name).inc()
         return f"250 2.0.0 Accepted as {public_id('msg', receipt.message_id)}"
 
 

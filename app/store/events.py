@@ -100,29 +100,38 @@ class FeedRow:
     tags: str | None  # JSON text
     metadata: str | None  # JSON text
 
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.xid, self.id)
+
+
+# What a FeedRow is made of, where `v` is an event of the account $1. A message's low 16 bits are zero (store.ids).
+FEED_COLUMNS = "v.xid::text, v.id, v.about, v.type, v.number, v.facts::text, r.address, m.stream, m.tags::text, m.metadata::text"
+FEED_JOINS = """
+LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(v.about::text placing '0000' from 33)::uuid
+LEFT JOIN recipients r ON r.account_id = $1 AND r.id = v.about
+"""
 
 # Ids are made by the clocks of several machines and their rows commit in another order: the bound that spares old partitions is
 # taken well before the cursor's time.
 CLOCK_SLACK = timedelta(days=1)
 
-# The innermost query is one range of the primary key; only what it found is joined. A message's low 16 bits are zero (store.ids). What is
-# summed up are the octets of facts (an account's own words beside them have 4 KB at most); those that would be too many are not sent.
-_FEED = """
-SELECT s.xid::text, s.id, s.about, s.type, s.number, s.facts::text, s.address, s.stream, s.tags::text, s.metadata::text, s.has_next
-FROM (
-    SELECT e.*, r.address, m.stream, m.tags, m.metadata, row_number() OVER w AS place, lead(true, 1, false) OVER w AS has_next,
-           sum(octet_length(e.facts::text)) OVER w AS octets
+# The innermost query is one range of the primary key; only what it found is joined. What is summed up are the octets of facts (an
+# account's own words beside them have 4 KB at most); those that would be too many are not sent.
+_FEED = f"""
+SELECT * FROM (
+    SELECT {FEED_COLUMNS}, lead(true, 1, false) OVER w AS has_next, row_number() OVER w AS place,
+           sum(octet_length(v.facts::text)) OVER w AS octets
     FROM (
         SELECT * FROM events
         WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND xid < feed_horizon()
         ORDER BY xid, id LIMIT $5
-    ) e
-    LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(e.about::text placing '0000' from 33)::uuid
-    LEFT JOIN recipients r ON r.account_id = $1 AND r.id = e.about
-    WINDOW w AS (ORDER BY e.xid, e.id ROWS UNBOUNDED PRECEDING)
+    ) v
+    {FEED_JOINS}
+    WINDOW w AS (ORDER BY v.xid, v.id ROWS UNBOUNDED PRECEDING)
 ) s
-WHERE s.octets <= $6 OR s.place = 1 ORDER BY s.xid, s.id
-"""
+WHERE s.octets <= $6 OR s.place = 1 ORDER BY s.place
+"""  # noqa: S608  (constants above)
 
 BEGINNING = Cursor("0", UUID(int=0))
 # Of what is read at once: the event of a mail that came in may have 80 KB, and readers ask for thousands.
@@ -147,12 +156,6 @@ async def read_feed(
     floor = floor_of(time_of(start.id) - CLOCK_SLACK) if start.id.int else start.id
     found = await connection.fetch(_FEED, account_id, start.xid, start.id, floor, limit, most_octets)
     return FeedSlice([FeedRow(*row[:10]) for row in found], len(found) == limit or bool(found and found[-1][10]))
-
-
-async def read_end(connection: HotConnection) -> Cursor:
-    """A cursor before everything that will be committed from now on (and before what is being written right now)."""
-    xid: str = await connection.fetchval("SELECT feed_horizon()::text")
-    return Cursor(xid, UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)

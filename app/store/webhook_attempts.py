@@ -14,7 +14,7 @@ from sqlalchemy import Column, Integer, LargeBinary, PrimaryKeyConstraint, Small
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from app.store.db import HotConnection, metadata
-from app.store.events import FeedRow
+from app.store.events import FEED_COLUMNS, FEED_JOINS, FeedRow
 
 webhook_attempts = Table(
     "webhook_attempts",
@@ -71,22 +71,26 @@ CROSS JOIN (SELECT set_config('synchronous_commit', 'off', true)) quick
 ON CONFLICT DO NOTHING
 """
 
-_LIST = """
+_OF_ENDPOINT = """
 SELECT account_id, endpoint_id, id, webhook_id, kind, outcome, status, latency_ms, error, answer, batch_size, event_xids, event_ids, body
-FROM webhook_attempts
-WHERE account_id = $1 AND endpoint_id = $2 AND id < $3 AND id >= $4 AND ($5::text[] IS NULL OR outcome = ANY ($5))
+FROM webhook_attempts WHERE account_id = $1 AND endpoint_id = $2
+"""
+
+_LIST = f"""
+{_OF_ENDPOINT} AND id < $3 AND id >= $4 AND ($5::text[] IS NULL OR outcome = ANY ($5))
   AND ($6::text IS NULL OR webhook_id = $6 OR $7 = ANY (event_ids))
 ORDER BY id DESC LIMIT $8
 """
 
-_EVENTS = """
-SELECT v.xid::text, v.id, v.about, v.type, v.number, v.facts::text, r.address, m.stream, m.tags::text, m.metadata::text
+_ONE = f"{_OF_ENDPOINT} AND id = $3"
+
+_EVENTS = f"""
+SELECT {FEED_COLUMNS}
 FROM unnest($2::text[], $3::uuid[]) WITH ORDINALITY AS u(xid, id, place)
 JOIN events v ON v.account_id = $1 AND v.xid = u.xid::xid8 AND v.id = u.id
-LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(v.about::text placing '0000' from 33)::uuid
-LEFT JOIN recipients r ON r.account_id = $1 AND r.id = v.about
+{FEED_JOINS}
 ORDER BY u.place
-"""
+"""  # noqa: S608  (constants)
 
 
 async def insert_attempts(connection: HotConnection, rows: Sequence[AttemptRow]) -> None:
@@ -133,8 +137,7 @@ async def list_attempts(
 
 
 async def find_attempt(connection: HotConnection, account_id: int, endpoint_id: UUID, attempt_id: UUID) -> AttemptRow | None:
-    query = _LIST.replace("id < $3 AND id >= $4", "id = $3 AND id = $4")
-    row = await connection.fetchrow(query, account_id, endpoint_id, attempt_id, attempt_id, None, None, None, 1)
+    row = await connection.fetchrow(_ONE, account_id, endpoint_id, attempt_id)
     return None if row is None else AttemptRow(*row)
 
 

@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.db import HotConnection, metadata
-from app.store.events import Cursor, FeedRow, Xid8
+from app.store.events import FEED_COLUMNS, FEED_JOINS, Cursor, FeedRow, Xid8
 from app.store.ids import floor_of
-from app.store.webhook_rounds import RetryRow
+from app.store.webhook_rounds import RetryRow, write_retries
 from app.store.webhooks import webhook_endpoints
 
 webhook_replays = Table(
@@ -171,18 +171,17 @@ ORDER BY r.endpoint_id, r.id
 """
 
 # The bounds on the id are looked at within the index; what is left out on the way costs an index entry each.
-_SLICE = """
-SELECT e.xid::text, e.id, e.about, e.type, e.number, e.facts::text, r.address, m.stream, m.tags::text, m.metadata::text, r.state
+_SLICE = f"""
+SELECT {FEED_COLUMNS}, r.state
 FROM (
     SELECT * FROM events
     WHERE account_id = $1 AND (xid, id) > ($2::text::xid8, $3) AND id >= $4 AND id < $5 AND xid < feed_horizon()
       AND ($6::uuid[] IS NULL OR id = ANY ($6))
     ORDER BY xid, id LIMIT $7
-) e
-LEFT JOIN messages m ON m.account_id = $1 AND m.id = overlay(e.about::text placing '0000' from 33)::uuid
-LEFT JOIN recipients r ON r.account_id = $1 AND r.id = e.about
-ORDER BY e.xid, e.id
-"""
+) v
+{FEED_JOINS}
+ORDER BY v.xid, v.id
+"""  # noqa: S608  (constants)
 
 _SETTLE = """
 WITH o AS (
@@ -194,15 +193,6 @@ SET cursor_xid = coalesce($4::text::xid8, cursor_xid), cursor_id = coalesce($5, 
     state = CASE WHEN r.state = 'running' AND $8 THEN 'done' ELSE r.state END,
     finished_at = CASE WHEN r.state = 'running' AND $8 THEN now() ELSE r.finished_at END
 FROM o WHERE r.id = $1 RETURNING r.state = 'running'
-"""
-
-_FORGET = "DELETE FROM webhook_retries WHERE endpoint_id = $1 AND webhook_id = ANY ($2::text[])"
-
-# A post that waits already keeps its place in the schedule.
-_ADD_RETRY = """
-INSERT INTO webhook_retries (endpoint_id, webhook_id, account_id, batch, event_xids, event_ids, attempts, due_at, last_status, last_error)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10)
-ON CONFLICT (endpoint_id, webhook_id) DO NOTHING
 """
 
 
@@ -247,8 +237,6 @@ async def settle_slice(connection: HotConnection, result: SliceResult) -> bool:
     )
     if going_on is None:
         return False
-    if result.taken:
-        await connection.execute(_FORGET, result.endpoint_id, result.taken)
-    if result.retries:
-        await connection.executemany(_ADD_RETRY, [retry.arguments(result.endpoint_id, result.account_id) for retry in result.retries])
+    # A post that waits already keeps its place in the schedule.
+    await write_retries(connection, result.endpoint_id, result.account_id, result.taken, result.retries, anew=False)
     return bool(going_on)

@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.store.db import HotConnection
-from app.store.events import Cursor, FeedRow
+from app.store.events import FEED_COLUMNS, FEED_JOINS, Cursor, FeedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,6 @@ class RetryRow:
     in_seconds: float
     status: int | None
     error: str | None
-
-    def arguments(self, endpoint_id: UUID, account_id: int) -> tuple[object, ...]:
-        """Its row, for the statements that add one."""
-        xids, ids = [event.xid for event in self.events], [event.id for event in self.events]
-        head = (endpoint_id, self.webhook_id, account_id, self.batch, xids, ids)
-        return (*head, self.attempts, self.in_seconds, self.status, self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +130,16 @@ FROM webhook_endpoints e
 WHERE e.id = $1 AND e.owner = $2 AND e.enabled AND (e.resume_at IS NULL OR e.resume_at <= now())
 """
 
-_RETRIES = """
-SELECT w.webhook_id, w.batch, w.attempts, v.xid::text, v.id, v.about, v.type, v.number, v.facts::text,
-       r.address, m.stream, m.tags::text, m.metadata::text
+_RETRIES = f"""
+SELECT {FEED_COLUMNS}, w.webhook_id, w.batch, w.attempts
 FROM (
-    SELECT * FROM webhook_retries WHERE endpoint_id = $1 AND (due_at <= now() OR $3) ORDER BY due_at LIMIT $2
+    SELECT * FROM webhook_retries WHERE account_id = $1 AND endpoint_id = $2 AND (due_at <= now() OR $4) ORDER BY due_at LIMIT $3
 ) w
 CROSS JOIN LATERAL unnest(w.event_xids, w.event_ids) WITH ORDINALITY AS u(xid, id, place)
-LEFT JOIN events v ON v.account_id = w.account_id AND v.xid = u.xid::xid8 AND v.id = u.id
-LEFT JOIN messages m ON m.account_id = w.account_id AND m.id = overlay(v.about::text placing '0000' from 33)::uuid
-LEFT JOIN recipients r ON r.account_id = w.account_id AND r.id = v.about
+LEFT JOIN events v ON v.account_id = $1 AND v.xid = u.xid::xid8 AND v.id = u.id
+{FEED_JOINS}
 ORDER BY w.due_at, w.webhook_id, u.place
-"""
+"""  # noqa: S608  (constants)
 
 DOWN_TOO_LONG = "The receiver failed for too long."
 
@@ -192,7 +184,11 @@ _FORGET = "DELETE FROM webhook_retries WHERE endpoint_id = $1 AND webhook_id = A
 _ADD_RETRY = """
 INSERT INTO webhook_retries (endpoint_id, webhook_id, account_id, batch, event_xids, event_ids, attempts, due_at, last_status, last_error)
 VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10)
-ON CONFLICT (endpoint_id, webhook_id) DO UPDATE
+ON CONFLICT (endpoint_id, webhook_id) DO
+"""
+_KEEP_WAITING = f"{_ADD_RETRY} NOTHING"
+_WAIT_ANEW = f"""
+{_ADD_RETRY} UPDATE
 SET attempts = excluded.attempts, due_at = excluded.due_at, last_status = excluded.last_status, last_error = excluded.last_error
 """
 
@@ -249,18 +245,36 @@ async def read_owned_endpoint(connection: HotConnection, endpoint_id: UUID, work
     return OwnedEndpoint(row[0], row[1], row[2], row[3], types, row[5], Cursor(row[6], row[7]), row[8], streams, tags, *row[11:])
 
 
-async def read_waiting_posts(connection: HotConnection, endpoint_id: UUID, limit: int, *, due_or_not: bool) -> list[WaitingPost]:
+async def read_waiting_posts(
+    connection: HotConnection, account_id: int, endpoint_id: UUID, limit: int, *, due_or_not: bool
+) -> list[WaitingPost]:
     """The posts that have waited longest, with their events. Events that are no longer kept are left out; a post may be empty."""
     posts: dict[str, WaitingPost] = {}
-    for row in await connection.fetch(_RETRIES, endpoint_id, limit, due_or_not):
-        found = (FeedRow(*row[3:]),) if row[3] is not None else ()
-        before = posts.get(row[0])
-        posts[row[0]] = WaitingPost(row[0], row[1], row[2], (before.rows if before else ()) + found)
+    for row in await connection.fetch(_RETRIES, account_id, endpoint_id, limit, due_or_not):
+        found = (FeedRow(*row[:10]),) if row[0] is not None else ()
+        webhook_id, batch, attempts = row[10:]
+        before = posts.get(webhook_id)
+        posts[webhook_id] = WaitingPost(webhook_id, batch, attempts, (before.rows if before else ()) + found)
     return list(posts.values())
 
 
 async def forget_posts(connection: HotConnection, endpoint_id: UUID, webhook_ids: Sequence[str]) -> None:
     await connection.execute(_FORGET, endpoint_id, webhook_ids)
+
+
+async def write_retries(
+    connection: HotConnection, endpoint_id: UUID, account_id: int, taken: Sequence[str], retries: Sequence[RetryRow], *, anew: bool
+) -> None:
+    """Forget the posts that were taken, add those to be tried again; `anew`: one that waits already waits from now on."""
+    if taken:
+        await forget_posts(connection, endpoint_id, taken)
+    rows = []
+    for retry in retries:
+        xids, ids = [event.xid for event in retry.events], [event.id for event in retry.events]
+        head = (endpoint_id, retry.webhook_id, account_id, retry.batch, xids, ids)
+        rows.append((*head, retry.attempts, retry.in_seconds, retry.status, retry.error))
+    if rows:
+        await connection.executemany(_WAIT_ANEW if anew else _KEEP_WAITING, rows)
 
 
 async def settle_round(connection: HotConnection, result: RoundResult, rule: DownRule, jitter: float) -> Health | None:
@@ -290,10 +304,7 @@ async def settle_round(connection: HotConnection, result: RoundResult, rule: Dow
     )
     if row is None:
         return None
-    if result.taken:
-        await connection.execute(_FORGET, result.endpoint_id, result.taken)
-    if result.retries:
-        await connection.executemany(_ADD_RETRY, [retry.arguments(result.endpoint_id, result.account_id) for retry in result.retries])
+    await write_retries(connection, result.endpoint_id, result.account_id, result.taken, result.retries, anew=True)
     return Health(*row)
 
 

@@ -165,7 +165,7 @@ async def insert_endpoint(
         streams=streams,
         tags=tags,
         batch_size=batch_size,
-        # Below every event that is not committed yet (store.events.read_end).
+        # Below every event that is not committed yet.
         cursor_xid=literal_column("feed_horizon()"),
         cursor_id=UUID(int=0),
     )

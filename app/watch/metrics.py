@@ -1,18 +1,21 @@
-"""Figures for Prometheus: what PostgreSQL knows (queue, workers, webhooks, what waits for loops) beside what this process counted.
+"""Figures for Prometheus: what PostgreSQL knows (queue, workers, webhooks, what waits for loops) beside what was counted.
 
-A worker's counts stand in its heartbeat row, so one scrape of the API shows every worker on every machine; a worker that leaves
-takes its counts along, which is what Prometheus expects of a label that ends. The database is asked at most once in a few seconds.
+What a module counts it declares itself. Processes that answer no HTTP (SMTP, workers) tell what they counted (`tell_figures`): it is shown
+with the label `process`. The state of a worker stands in its heartbeat row. So one scrape of the API shows all of them on every machine;
+who leaves takes its counts along, which is what Prometheus expects of a label that ends. The database is asked once in a few seconds.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 
@@ -22,16 +25,28 @@ from app.store.owed_reports import OwedKind, OwedOfKind
 from app.store.second_looks import LooksDue
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+TELL_SECONDS = 5.0
 _FRESH_SECONDS = 5.0
+_OURS, _WHEN = "staffetta_", "_created"
 _CLASSES = {0: "transactional", 1: "bulk"}
 
-accepted_messages = Counter("staffetta_accepted_messages_total", "Messages committed by this process.")
 problems = Counter("staffetta_problems_total", "Refusals answered by this process, of requests and of items in batches, by code.", ["code"])
-accept_seconds = Histogram(
-    "staffetta_accept_seconds",
-    "From a submission's arrival to its durable yes.",
-    buckets=(0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5),
-)
+
+
+async def tell_figures(database: store.db.Database, role: str) -> None:
+    """A step of a loop: have what this process counted shown by an API process."""
+    own = [
+        (
+            family.name,
+            family.documentation,
+            family.type,
+            [(each.name, each.labels, each.value) for each in family.samples if not each.name.endswith(_WHEN)],
+        )
+        for family in REGISTRY.collect()
+        if family.name.startswith(_OURS)
+    ]
+    async with database.hot() as connection:
+        await store.figures.write_figures(connection, f"{role} {socket.gethostname()}:{os.getpid()}", orjson.dumps(own).decode())
 
 
 class Figures:
@@ -41,6 +56,7 @@ class Figures:
         self._database = database
         self._read_at = 0.0
         self._families: list[Metric] = []
+        self._told: list[tuple[str, str]] = []
 
     async def render(self) -> bytes:
         """The exposition text. Without PostgreSQL only this process's own counts, and staffetta_database_up 0."""
@@ -53,16 +69,17 @@ class Figures:
                     owed = await store.owed_reports.read_owed(connection)
                     inbound = await store.inbound.read_oldest_waiting(connection)
                     looks = await store.second_looks.read_due(connection)
+                    self._told = await store.figures.read_told(connection)
                 self._families = [
                     _up(1), *_queue_families(depths), *_worker_families(workers), *_webhook_families(webhooks),
                     *_report_families(owed), *_inbound_families(*inbound), *_look_families(looks),
                 ]  # fmt: skip
                 self._read_at = time.monotonic()
             except store.db.CONNECTION_ERRORS:
-                self._families = [_up(0)]
+                self._families, self._told = [_up(0)], []
         registry = CollectorRegistry()
-        registry.register(_Fixed(self._families))
-        return generate_latest(REGISTRY) + generate_latest(registry)
+        registry.register(_Fixed([*_counted_families(self._told), *self._families]))
+        return generate_latest(registry)
 
 
 class _Fixed(Collector):
@@ -71,6 +88,17 @@ class _Fixed(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._families
+
+
+def _counted_families(told: list[tuple[str, str]]) -> list[Metric]:
+    """What this process counted, and with their names what others did."""
+    families = {family.name: family for family in REGISTRY.collect()}
+    for teller, text in told:
+        for name, documentation, kind, samples in orjson.loads(text):
+            family = families.setdefault(name, Metric(name, documentation, kind))
+            for sample, labels, value in samples:
+                family.add_sample(sample, labels | {"process": teller}, value)
+    return list(families.values())
 
 
 def _up(value: int) -> Metric:

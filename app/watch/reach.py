@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import ipaddress
-import socket
 import ssl
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.config import Settings
+from app.ip import source_for
 from app.resolver import Found, Lack, Missing, Resolver
 from app.watch.findings import Finding, fail, judge_certificate, judge_clock, ok, skip, warn
 
@@ -76,15 +76,7 @@ async def _greeting(resolver: Resolver, host: str, port: int) -> str:
 
 def local_addresses() -> list[str]:
     """The addresses that connections to the outside leave from, as far as this machine knows. Sends nothing."""
-    found = []
-    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((far, 9))
-                found.append(str(probe.getsockname()[0]))
-            except OSError:
-                continue
-    return found
+    return [ours for far in ("192.0.2.1", "2001:db8::1") if (ours := source_for(far)) is not None]
 
 
 async def check_helo(resolver: Resolver, settings: Settings, ours: Sequence[str]) -> list[Finding]:

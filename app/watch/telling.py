@@ -14,7 +14,6 @@ not be told for days is let go, with a line in the log. Status, events and webho
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +43,7 @@ _HOUR = 3600.0
 
 
 class Telling:
-    """The loop of one worker."""
+    """Steps of one worker's loop."""
 
     def __init__(self, database: Database, intake: Intake, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -56,16 +55,6 @@ class Telling:
             OwedKind.SUCCESS: settings.report_gather_seconds,
             OwedKind.DELAY: settings.report_delay_hours * _HOUR,
         }
-
-    async def run(self, seconds: float) -> None:
-        """Tell what is owed, one report after the other; look for more every so many seconds."""
-        while True:
-            try:
-                if await self.tell_next():
-                    continue
-            except Exception as error:  # what was taken is taken again when its time is over
-                log.loop_failed("telling", error)
-            await asyncio.sleep(seconds)
 
     async def tell_next(self) -> bool:
         """One report; whether there was one to think of."""

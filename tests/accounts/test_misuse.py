@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.accounts.circle import Circle
-from app.accounts.misuse import Habits, Kind, LastHour, judge, judge_outcomes, known_networks, network_of
+from app.accounts.misuse import Habits, Kind, LastHour, judge, judge_outcomes, known_networks
 
 CALM = Habits(is_settled=True, busiest_recipients=5, busiest_strangers=2, trusted_per_hour=None, first_allowance=1000)
 BUSY = Habits(is_settled=True, busiest_recipients=3000, busiest_strangers=2000, trusted_per_hour=None, first_allowance=1000)
@@ -61,14 +61,6 @@ def test_networks_become_known_by_a_calm_day_or_a_word() -> None:
     seen = [("a", ago(days=9), False), ("b", ago(days=8, hours=1), False), ("c", ago(days=2), False), ("d", ago(hours=23), False)]
     assert known_networks(NOW, seen) == (True, {"a", "b", "c"})
     assert known_networks(NOW, [*seen, ("e", NOW, True)]) == (True, {"a", "b", "c", "e"})
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [("192.0.2.77", "192.0.2.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48"), ("::ffff:192.0.2.7", "192.0.2.0/24"), ("", "")],
-)
-def test_a_network_is_what_one_customer_has(address: str, network: str) -> None:
-    assert network_of(address) == network
 
 
 def test_a_circle_knows_whom_it_has_seen_and_few_others() -> None:

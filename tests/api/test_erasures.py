@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from app import store
 from app.feedback.erasure import erase
-from app.feedback.erasure_orders import MOST_OPEN, TAKEN_SECONDS, carry_out, keep_erasing
+from app.feedback.erasure_orders import MOST_OPEN, TAKEN_SECONDS, carry_out, erase_next
+from app.loops import keep
 from app.store.erasure import ERASED
 
 
@@ -37,7 +39,7 @@ async def test_an_order_is_carried_out(house: Any, shop: Any, rival: Any) -> Non
     ordered = await order(shop, "ADA@example.com")
     assert (ordered["state"], ordered["email"], ordered["erased"], ordered["finished_at"]) == ("waiting", "ada@example.com", None, None)
     assert (await order(shop, "ada@EXAMPLE.com"))["id"] == ordered["id"]
-    erasing = asyncio.create_task(keep_erasing(house.database, 0.05))
+    erasing = asyncio.create_task(keep("erasing", partial(erase_next, house.database), 0.05))
     done = await until_done(shop, ordered["id"])
     erasing.cancel()
     assert (done["email"], done["ordered_at"], done["ordered_by"]) == (None, ordered["ordered_at"], ordered["ordered_by"])
@@ -89,7 +91,7 @@ async def test_who_asks_again_means_the_mail_of_meanwhile(house: Any, shop: Any,
         return done
 
     monkeypatch.setattr("app.feedback.erasure_orders.erase", erase_and_meet)
-    erasing = asyncio.create_task(keep_erasing(house.database, 0.05))
+    erasing = asyncio.create_task(keep("erasing", partial(erase_next, house.database), 0.05))
     done = await until_done(shop, ordered["id"])
     erasing.cancel()
     assert (done["email"], done["erased"]["cancelled"]) == (None, 1)

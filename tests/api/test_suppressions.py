@@ -173,6 +173,7 @@ async def test_a_large_file_has_more_than_a_slice(shop: Any) -> None:
     assert (await import_csv(shop, content)).json()["added"] == 12_001
     exported = await shop.client.get("/v1/suppressions/export")
     assert exported.text.count("\nlarge") == 12_001
+    assert {line[-1] for line in exported.text.splitlines()[1:]} == {"Z"}, "times as everywhere"
 
 
 @pytest.mark.parametrize(("content", "content_type", "status"), [(b"a@b.test", "text/plain", 415), (b"x" * 100_000, "text/csv", 400)])

@@ -14,8 +14,9 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from app.events.addresses import check_url, refusal_of
 from app.events.egress import EgressError, Guard, GuardedClient, read_own_networks
+from app.events.urls import check_url
+from app.ip import refusal_of
 from tests.doubles.hooks import HookReceiver, Rule
 from tests.doubles.sink_cli import self_signed
 

@@ -96,5 +96,5 @@ def test_its_figures_are_those_of_the_code() -> None:
     assert (patience.down_after, patience.tell_after_seconds, patience.disable_after_seconds) == (20, 86400, 3 * 86400)
     assert f"up to {MOST_ENDPOINTS} endpoints" in DOCUMENT
     assert MOST_OVERLAP_SECONDS == 7 * 86400
-    assert f"up to {RECORDED_AT_ONCE[False]:,.0f} at a time" in DOCUMENT
-    assert f"of the successes {RECORDED_AT_ONCE[True]:.0f} at a time" in DOCUMENT
+    assert f"up to {RECORDED_AT_ONCE[False]:,} at a time" in DOCUMENT
+    assert f"of the successes {RECORDED_AT_ONCE[True]} at a time" in DOCUMENT

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.smtpd import figures as smtp_figures
+from app.watch.metrics import tell_figures
 from tests.deploy.compose import ROOT
 from tests.flows.conftest import House, until
 
@@ -53,11 +55,16 @@ async def test_every_series_is_there_with_its_labels(house: House) -> None:
     accepted = await house.send()
     await house.until_states(accepted["id"], "delivered")
     assert (await house.api.post("/v1/messages", json={})).status_code == 422  # a refusal to be counted
+    smtp_figures.refusals.labels("submission", "451", "4.3.0")
+    for figure in (smtp_figures.sessions, smtp_figures.accepted):
+        figure.labels("submission")
+    await tell_figures(house.database, "smtp")
 
     async def read() -> str:
         return (await house.api.get("/metrics")).text
 
     text = await until(read, lambda text: "staffetta_delivery_seconds_bucket" in text and "staffetta_settled_recipients_total{" in text)
+    text = await until(read, lambda text: 'process="smtp ' in text)
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.accounts.domains import DomainBook
 from app.accounts.guard import Guard
@@ -24,7 +26,8 @@ from app.rendering import Renderer
 from app.smtpd.certificate import Certificate, development_certificate
 from app.smtpd.server import Listeners, SmtpServer
 from app.tally import Tally
-from tests.flows.conftest import DOMAIN, House
+from app.watch.metrics import tell_figures
+from tests.flows.conftest import DOMAIN, House, until
 
 
 @pytest.fixture
@@ -105,3 +108,39 @@ async def test_from_must_be_the_account_s_and_bad_mail_is_told_why(house: House,
     said = await _send(ports, _letter(), "orders@other.example", "ada@x.test")
     assert said.startswith("550 5.7.1 ")
     assert house.sink.messages == []
+
+
+def _counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_what_the_door_counts_is_shown_by_the_api(house: House, ports: dict[str, Any]) -> None:
+    names: dict[str, dict[str, str]] = {
+        "staffetta_accepted_messages_total": {},
+        "staffetta_accept_seconds_count": {},
+        "staffetta_smtp_accepted_total": {"door": "submission"},
+        "staffetta_smtp_logins_refused_total": {},
+    }
+    refused: dict[str, dict[str, str]] = {}
+    for code, enhanced in (("535", "5.7.8"), ("550", "5.7.1")):
+        refused[code] = {"door": "submission", "code": code, "enhanced": enhanced}
+    before = {name: _counted(name, **labels) for name, labels in names.items()}
+    refused_before = {code: _counted("staffetta_smtp_refusals_total", **labels) for code, labels in refused.items()}
+    assert (await _send(ports, _letter(), f"orders@{DOMAIN}", "ada@x.test")).startswith("250")
+    assert (await _send(ports, _letter(From="eve@elsewhere.test"), f"orders@{DOMAIN}", "ada@x.test")).startswith("550")
+    with pytest.raises(smtplib.SMTPAuthenticationError):
+        await _send(ports | {"login": (ports["login"][0], "wrong")}, _letter(), f"orders@{DOMAIN}", "ada@x.test")
+    assert {name: _counted(name, **labels) - before[name] for name, labels in names.items()} == dict.fromkeys(names, 1.0)
+    for code, labels in refused.items():
+        assert _counted("staffetta_smtp_refusals_total", **labels) - refused_before[code] == 1, code
+
+    await tell_figures(house.database, "smtp")
+
+    async def told() -> dict[str, float]:
+        families = text_string_to_metric_families((await house.api.get("/metrics")).text)
+        samples = [sample for family in families for sample in family.samples if sample.labels.get("process", "").startswith("smtp ")]
+        return {sample.name: sample.value for sample in samples if "returns" not in sample.labels.values()}
+
+    shown = await until(told, lambda found: "staffetta_smtp_sessions" in found)
+    for name, labels in names.items():
+        assert shown[name] == _counted(name, **labels), name

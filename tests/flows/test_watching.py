@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.store.ids import new_id
 from tests.flows.conftest import House, until
@@ -28,6 +34,26 @@ async def test_metrics_tell_of_queue_workers_and_webhooks(house: House) -> None:
         "staffetta_accepted_messages_total",
     ):
         assert name in text, name
+
+
+async def test_workers_tell_what_they_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Posts to webhooks are the worker's, and no worker answers HTTP."""
+    monkeypatch.setattr("app.worker.TELL_SECONDS", 0.1)
+    monkeypatch.setattr("app.watch.metrics._FRESH_SECONDS", 0.0)
+    house.start_worker()
+    assert (await house.api.post("/v1/webhooks", json={"url": house.hooks.url})).status_code == 201
+    before = REGISTRY.get_sample_value("staffetta_webhook_posts_total", {"outcome": "taken"}) or 0.0
+    await house.send()
+    process = f"worker {socket.gethostname()}:{os.getpid()}"
+
+    async def read() -> float:
+        text = (await house.api.get("/metrics")).text
+        assert text.count("# TYPE staffetta_webhook_posts_total ") == 1, "its own and theirs are one family"
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        told = {(sample.name, sample.labels.get("outcome"), sample.labels.get("process")): sample.value for sample in samples}
+        return told.get(("staffetta_webhook_posts_total", "taken", process), 0.0)
+
+    await until(read, lambda posts: posts > before)
 
 
 async def test_metrics_tell_what_waits_for_the_loops_of_workers(house: House) -> None:

@@ -1,29 +1,20 @@
-"""Where a webhook may lead: judgements on addresses and URLs. Pure; the guard in `egress` applies them.
+"""IP addresses: which may be connected, which network one is judged by, and from which of ours the kernel would talk to one.
 
-Rules:
+Rules for what may be connected (`refusal_of`):
 * IPv4 must lie outside every special-purpose block (RFC 6890 and its registry); IPv6 must be global unicast and no wrapper
   around an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo, ISATAP).
-* Ports 80 and 443, https.
-* `allow_private` (development) lifts scheme, port and private addresses, but never multicast, unspecified or link-local ones:
+* `allow_private` (development) lifts that, but never for multicast, unspecified or link-local ones:
   169.254.169.254 answers with credentials in every cloud.
-* A URL is judged when it is registered only so that its owner is told early (`check_url`). What protects is the judgement of
-  the address that is about to be connected.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 from collections.abc import Sequence
 
-from yarl import URL
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-PORTS = frozenset({80, 443})
-MOST_URL_LENGTH = 2048
 
 # IANA special-purpose registry (RFC 6890), and addresses that look public but answer inside a cloud.
 _REFUSED_V4 = tuple(
@@ -81,14 +72,6 @@ _NEVER = tuple(
 )
 # IPv6 addresses that carry an IPv4 address in their last 32 bits: judged by that one in development.
 _WRAPPERS = tuple(ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
-# Names that lead inside wherever they are resolved (RFC 6761, RFC 6762, RFC 8375, RFC 9476 and custom).
-_INSIDE_NAMES = (
-    *("localhost", "localdomain", "local", "internal", "intranet", "private", "lan", "corp", "home", "home.arpa", "svc", "onion", "alt"),
-)
-# A public name (RFC 1123 §2.1, and "_"). Its last label is no number: what ends in one is an address to somebody.
-_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_LONGEST_NAME = 253
-_AUTHORITY_END = re.compile("[/?#]")
 
 
 def refusal_of(address: str, *, allow_private: bool = False, own_networks: Sequence[Network] = ()) -> str | None:
@@ -122,75 +105,31 @@ def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
     return (int(ip) >> 32) & 0xFCFFFFFF == 0x00005EFE
 
 
-def check_url(text: str, *, allow_private: bool = False) -> str:
-    """The URL in the form it will be used in; ValueError, with a sentence for its owner, when it cannot be a webhook."""
-    if len(text) > MOST_URL_LENGTH:
-        raise ValueError(f"The URL is longer than {MOST_URL_LENGTH} characters.")
-    if not _is_plain(text):
-        raise ValueError("The URL contains spaces, backslashes or control characters.")
+def address_of(text: str) -> Address | None:
+    """The address in a text, as IPv4 where it is mapped (RFC 4291 §2.5.5.2), without its zone; None when it is none."""
     try:
-        url = URL(text)
-        host, port = url.raw_host, url.port
+        ip = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        raise ValueError("This is not a URL.") from None
-    if url.scheme not in {"https", "http"} or not host:
-        raise ValueError("The URL must be an absolute https:// URL.")
-    if url.scheme == "http" and not allow_private:
-        raise ValueError("The URL must begin with https://.")
-    if url.user is not None or url.password is not None:
-        raise ValueError("The URL must not contain a user name or password; posts are signed instead.")
-    if url.raw_fragment:
-        raise ValueError("The URL must not contain a fragment (#…).")
-    if not port or (port not in PORTS and not allow_private):
-        raise ValueError("The port must be 443 or 80.")
-    _check_host(host, allow_private)
-    made = str(url)
-    # What normalising made of odd letters; and it must be read again as it was (yarl lets the brackets go of what is no IPv6 address).
-    if not made.isascii() or not _is_plain(made) or not _is_same(made, host, text):
-        raise ValueError("This is not a URL.")
-    return made
-
-
-def _is_plain(text: str) -> bool:
-    return text.isprintable() and " " not in text and "\\" not in text
-
-
-def _is_same(made: str, host: str, text: str) -> bool:
-    try:
-        return URL(made).raw_host == host and ("[" in _AUTHORITY_END.split(text, 3)[2]) == (":" in host)
-    except ValueError:
-        return False
-
-
-def _check_host(host: str, allow_private: bool) -> None:
-    literal = _literal(host)
-    if literal is not None:
-        refusal = refusal_of(literal, allow_private=allow_private)
-        if refusal is not None:
-            raise ValueError(f"The host cannot be used: {refusal}.")
-        if ":" not in host and literal != host and not allow_private:  # others may read another address in it
-            raise ValueError(f"The host {host} is not a public name.")
-        return
-    name = host.rstrip(".").lower()
-    if "%" in name:  # a name has no such letters, and what reads them as others would read another name
-        raise ValueError(f"The host {host} is not a name.")
-    if allow_private:
-        return
-    if (
-        _NAME.fullmatch(name) is None
-        or len(name) > _LONGEST_NAME
-        or any(name == inside or name.endswith(f".{inside}") for inside in _INSIDE_NAMES)
-    ):
-        raise ValueError(f"The host {host} is not a public name.")
-
-
-def _literal(host: str) -> str | None:
-    """The address in a host that is one, in any spelling that resolvers take for an IPv4 address (0x7f.1, 2130706433 …)."""
-    try:
-        return str(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        pass
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
-    except (OSError, UnicodeEncodeError, ValueError):
         return None
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def network_of(text: str, *, v4: int = 24, v6: int = 48) -> str:
+    """The network that an address is judged by: what one customer of a provider has, about. What is no address is its own."""
+    ip = address_of(text)
+    return text if ip is None else str(ipaddress.ip_network((ip, v4 if ip.version == 4 else v6), strict=False))
+
+
+def source_for(address: str) -> str | None:
+    """The address of this machine from which it would talk to another; None when there is no way. Sends nothing."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 25))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def is_this_machine(address: str) -> bool:
+    """Whether the kernel would talk to itself."""
+    return source_for(address) == address
