@@ -134,7 +134,7 @@ def _of_those(papers: Papers, named: Sequence[Named]) -> Sequence[Named]:
 def _by_words(papers: Papers, listed: Sequence[str], named: Sequence[Named], action: str) -> tuple[Reported, ...]:
     sayings = {one.address.lower(): one.saying for one in named}
     addresses = unique(list(listed) or [one.address for one in named] or addressees(papers))
-    recipients = []
+    recipients: list[Reported] = []
     for address in addresses:
         said = sayings.get(address.lower(), "") or papers.notice[:_READ_FOR_CLASS].strip()
         group = StatusGroup(address, action, "", said)
