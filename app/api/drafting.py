@@ -68,8 +68,7 @@ def draft_submission(body: MessageBody, *, idempotency_key: str | None, body_has
     _check_texts(body, faults)
     template = _read_template(body, faults)
     if body.headers:
-        for name, value in body.headers.items():
-            faults.trap("invalid_header", ("headers", name), check_header, name, value)
+        _check_headers(body.headers, faults)
     attachments = _read_files(body.attachments, faults, most_bytes) if body.attachments else ()
     if body.tags or body.metadata:
         _check_labels(body, faults)
@@ -108,6 +107,16 @@ def _read_many(given: str | AddressBody | list[str | AddressBody], field: str, f
         return (one,) if one is not None else ()
     read = [_read_one(each, (field, place), faults) for place, each in enumerate(given)]
     return tuple(one for one in read if one is not None)
+
+
+def _check_headers(headers: dict[str, str], faults: _Faults) -> None:
+    """A name in two spellings would be two fields, where programs look at one (RFC 5322 §3.6, RFC 2369 §2)."""
+    met: set[str] = set()
+    for name, value in headers.items():
+        faults.trap("invalid_header", ("headers", name), check_header, name, value)
+        if name.lower() in met:
+            faults.add(("headers", name), "invalid_header", f"The header {name} occurs more than once.")
+        met.add(name.lower())
 
 
 def _check_texts(body: MessageBody, faults: _Faults) -> None:

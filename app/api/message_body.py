@@ -125,7 +125,7 @@ class MessageBody(_Body):
         dict[str, Annotated[str, Field(max_length=10_000)]],
         Field(
             max_length=100,
-            description="Further header fields; those that the relay or other fields of this body write are refused.",
+            description="Further header fields, each once; those that the relay or other fields of this body write are refused.",
             default_factory=dict,
         ),
     ]

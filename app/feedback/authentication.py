@@ -22,7 +22,7 @@ from app.resolver import Found, Lack, Missing, Resolver
 
 SECONDS = 10.0
 _MOST_SIGNATURES = 5
-# A signature over the whole takes 30 ms for each megabyte.
+# A signature over the whole takes up to 40 ms for each megabyte.
 _LARGE_BYTES = 4 * 1024 * 1024
 _MOST_SIGNATURES_OF_LARGE = 2
 

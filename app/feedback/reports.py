@@ -5,7 +5,7 @@ forged. What it says of the fate is mail.report's; here it meets what is known o
 
     bounce        delivered → bounced_late, and the address is suppressed if the report proves that there is no such mailbox or domain
     complaint     the message's stream is suppressed for the address; other streams go on (a complaint is no word about them)
-    unsubscribe   as by the link in the mail (engagement)
+    unsubscribe   as by the link in the mail (engagement), which bulk mail alone has: nothing else can be left
     all others    nothing: a delay, an autoreply or a person's answer is no fate
 
 Each is done once, however often it is reported. A report can be faster than our own books: a receiver that takes a mail and sends it back
@@ -143,9 +143,11 @@ async def _complaint(database: Database, returned: Returned, report: Report) -> 
 async def _unsubscribe(database: Database, wakes: Wakes, returned: Returned) -> Taken:
     async with database.hot() as connection:
         reader = await _reader(connection, returned)
-        stream = await store.readers.find_stream(connection, *returned)
-    if reader is None or stream is None:
+        stream = await store.readers.find_leavable_stream(connection, *returned)
+    if reader is None:
         return Taken.KNOWN
+    if stream is None:  # what must be told does not end with a word that may be a program's
+        return Taken.NOTHING
     await choose(database, wakes, reader, leave=[stream], join=[], way=Way.MAIL)
     return Taken.RECORDED
 

@@ -1,8 +1,8 @@
-"""Does each DKIM signature (RFC 6376, RFC 8463) of a message verify? By dkimpy, which has no line in common with our signer.
+"""Does each DKIM signature (RFC 6376, RFC 8463) of a message verify? See `mail.dkim_verify`.
 
 In development the DNS of a domain does not hold its keys, so the key is asked for with `find_key(selector, domain)`, which
 returns the TXT record that should be published. A verdict is made when it is first looked at, in one of two threads
-(a millisecond for a small one, 30 for each megabyte), and remembered; one that lacked its key is not, because the key may come.
+(some milliseconds for a small one, 10 for each megabyte), and remembered; one that lacked its key is not, because the key may come.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from typing import Final
 from app.mail.address import normalise_domain
 from app.mail.header import encode_words, format_free_text, format_parameter
 from app.mail.recode import Need, recode
+from app.mail.words import decode_words
 
 # What a host refuses that a downgrade may mend: no 8BITMIME, no SMTPUTF8 (RFC 3463, RFC 6531).
 MENDED_BY_DOWNGRADE: Final = frozenset(("5.6.3", "5.6.7"))
@@ -54,7 +55,7 @@ def field_in_ascii(name: str, value: str, raw: bytes) -> bytes:
     if lower in _STRUCTURED or lower.startswith("list-"):
         # RFC 6857 §3.1.10: what machines read is kept for people, under a name that no machine reads
         return format_free_text(f"Downgraded-{name}", value)
-    return format_free_text(name, value)
+    return format_free_text(name, decode_words(value))
 
 
 def _parameter_field(name: str, value: str) -> bytes:
@@ -76,7 +77,8 @@ def _address_field(name: str, value: str) -> bytes:
         if found is None or found.end() == place:
             raise ValueError(f"the field {name} cannot be written in ASCII")
         quoted, bare, mailbox, alone, _ = found.groups()
-        shown = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else (bare or "")
+        # RFC 2047 §5: encoded words are none within quotes, so those of a bare name are read before it is quoted or encoded.
+        shown = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else decode_words(bare or "")
         written.append(_mailbox(name, shown, mailbox or alone))
         place = found.end()
     joined = ",\r\n ".join(written)

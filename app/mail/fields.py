@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from app.mail.downgrade import field_in_ascii
 from app.mail.header import format_free_text
-from app.mail.words import decode_text
+from app.mail.words import decode_text, decode_words
 
 LONGEST_HEAD: Final = 256 * 1024
 LONGEST_LINE: Final = 998  # RFC 5322 §2.1.1
@@ -87,7 +87,7 @@ def fold_field(name: str, raw: bytes) -> bytes:
     lower = name.lower()
     if lower in _STRUCTURED or lower in _ADDRESSES or lower.startswith(("list-", "content-", "resent-", "arc-")):
         raise Unfit(f"The header field {name} has a word that is too long for a line of mail.", name)
-    return format_free_text(name, _FOLD.sub("", decode_text(raw.partition(b":")[2].removesuffix(b"\r\n"))).strip(" \t"))
+    return format_free_text(name, decode_words(_FOLD.sub("", decode_text(raw.partition(b":")[2].removesuffix(b"\r\n")))))
 
 
 def has_short_lines(octets: bytes) -> bool:

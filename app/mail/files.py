@@ -1,29 +1,37 @@
-"""The files of a finished mail, and its header without what belonged to its body: what is left when a template gives the texts."""
+"""The files of a finished mail, and its header without what belonged to its body: what is left when a template gives the texts.
+
+A file keeps its octets, its type with its parameters, and its name. It stays within the HTML (Content-ID) unless its author calls it an
+attachment: what many programs write on every file would hide it otherwise.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from email import message_from_bytes
-from email.message import Message
 
 from app.mail.adopt import Adopted
-from app.mail.compose import Attachment
+from app.mail.compose import Attachment, Part
 from app.mail.header import format_free_text
-from app.mail.words import decode_words, scrub
+from app.mail.letter import Fields, decode_transfer, lines_of, read_fields
+from app.mail.part_fields import SUFFIXES, file_name, parameters_of
+from app.mail.parts import fields_start
 
 _OF_THE_BODY = re.compile(rb"(?:mime-version|content-[!-9;-~]+)[ \t]*:(?:[^\r\n]|\r\n[ \t])*\r\n", re.IGNORECASE)
 _NO_SUBJECT = re.compile(rb"^subject:[ \t]*\r\n(?![ \t])", re.IGNORECASE | re.MULTILINE)
+_CONTENT_ID = re.compile(r"<?([!-;=?-~]{1,200})>?")
+_TOKEN = re.compile(r"[\w!#$&^.+\-/:]+", re.ASCII)
+_QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
+_PARAMETER_NAME = re.compile(r"[A-Za-z0-9_.\-]+")
+_LONGEST_TYPE = 255
+_LONGEST_NAME = 255
+_ENCODINGS = frozenset(("", "7bit", "8bit", "binary", "base64", "quoted-printable"))
 
 
 def read_files(adopted: Adopted) -> tuple[Attachment, ...]:
     """The attachments and inline images; ValueError for mail that may not be taken apart."""
     if adopted.sealed:
         raise ValueError("A template cannot take the place of texts that are signed, encrypted or in too many parts.")
-    if not any(part.attached or not part.content_type.startswith("text/") for part in adopted.content.parts):
-        return ()
-    mail = message_from_bytes(adopted.content.head + b"\r\n" + adopted.content.body)
-    return tuple(_read_file(part) for part in _leaves(mail) if _is_file(part))
+    parts = [(part, _fields_of(adopted, part)) for part in adopted.content.parts]
+    return tuple(_read_file(adopted, part, fields) for part, fields in parts if _is_file(part, fields))
 
 
 def without_content_fields(head: bytes, subject: str) -> bytes:
@@ -37,27 +45,40 @@ def _fields(head: bytes) -> list[bytes]:
     return [line + b"\r\n" for line in re.split(rb"\r\n(?![ \t])", head.removesuffix(b"\r\n"))]
 
 
-def _leaves(part: Message) -> Iterator[Message]:
-    """A message within the mail is one leaf: its files are not the mail's."""
-    if part.get_content_maintype() == "multipart" and part.is_multipart():
-        for child in part.get_payload():
-            if isinstance(child, Message):
-                yield from _leaves(child)
-    else:
-        yield part
+def _fields_of(adopted: Adopted, part: Part) -> Fields:
+    """The part's own header, which is the mail's where the mail is one part."""
+    content = adopted.content
+    is_whole = part.start == 0 and len(content.parts) == 1
+    return read_fields(lines_of(content.head if is_whole else content.body[fields_start(content.body, part) : part.start]))
 
 
-def _is_file(part: Message) -> bool:
-    return part.get_content_disposition() == "attachment" or bool(part.get_filename()) or part.get_content_maintype() != "text"
+def _is_file(part: Part, fields: Fields) -> bool:
+    """Whether it is no text of the mail. An invitation is none, though it stands among the texts."""
+    return part.attached or not part.content_type.startswith("text/") or part.content_type == "text/calendar" or bool(file_name(fields))
 
 
-def _read_file(part: Message) -> Attachment:
-    filename = decode_words(scrub(str(part.get_filename() or "")))[:255] or "attachment"
-    content_id = str(part.get("Content-ID", "")).strip().removeprefix("<").removesuffix(">")
-    within = part.get_payload()
-    if isinstance(within, list):
-        content = b"".join([bytes(one) for one in within if isinstance(one, Message)])
-    else:
-        decoded = part.get_payload(decode=True)
-        content = decoded if isinstance(decoded, bytes) else b""
-    return Attachment(filename, part.get_content_type(), content, content_id or None)
+def _read_file(adopted: Adopted, part: Part, fields: Fields) -> Attachment:
+    if part.encoding not in _ENCODINGS:
+        raise ValueError(f"A file of the mail is in an encoding that is not known ({part.encoding}).")
+    name = file_name(fields)[:_LONGEST_NAME] or f"attachment{SUFFIXES.get(part.content_type, '')}"
+    content = decode_transfer(adopted.content.body[part.start : part.end], part.encoding)
+    return Attachment(name, _full_type(part, fields), content, _content_id(fields))
+
+
+def _full_type(part: Part, fields: Fields) -> str:
+    """Its type with the parameters that say how to read it (charset, method); the name stands in Content-Disposition."""
+    full = part.content_type
+    for name, value in parameters_of(fields.first("content-type")).items():
+        if name == "name" or _PARAMETER_NAME.fullmatch(name) is None or _QUOTABLE.fullmatch(value) is None:
+            continue
+        written = f"; {name}={value}" if _TOKEN.fullmatch(value) is not None else f'; {name}="{value}"'
+        if len(full) + len(written) <= _LONGEST_TYPE:
+            full += written
+    return full
+
+
+def _content_id(fields: Fields) -> str | None:
+    if fields.first("content-disposition").lower().startswith("attachment"):
+        return None
+    found = _CONTENT_ID.fullmatch(fields.first("content-id"))
+    return found[1] if found is not None else None

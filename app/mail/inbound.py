@@ -7,8 +7,6 @@ cannot smuggle in another address). Nothing here is believed: what a mail says o
 
 from __future__ import annotations
 
-import email
-import email.message
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -18,8 +16,9 @@ from app.mail.address_list import find_people
 from app.mail.compose import Part
 from app.mail.inbound_reply import strip_quotes, strip_reply
 from app.mail.letter import Fields, decode_transfer, head_text, lines_of, read_fields, text_of
+from app.mail.part_fields import SUFFIXES, file_name
 from app.mail.parts import PartMap, read_parts
-from app.mail.words import decode_text, decode_words, scrub
+from app.mail.words import decode_words, scrub
 
 LONGEST_TEXT: Final = 1024 * 1024
 MOST_ATTACHMENTS: Final = 200
@@ -155,21 +154,17 @@ def _sort_parts(raw: bytes, structure: PartMap) -> tuple[list[str], list[str], l
 
 
 def _attachment(raw: bytes, part: Part, number: int, start: int, end: int) -> Attachment:
-    fields = email.message_from_string(decode_text(_head_of(raw, start)))
-    content_id = decode_words(str(fields.get("content-id", ""))).strip("<> ")[:_LONGEST_FILE_NAME]
+    fields = read_fields(lines_of(_head_of(raw, start)))
+    content_id = decode_words(fields.first("content-id")[:_LONGEST_FIELD]).strip("<> ")[:_LONGEST_FILE_NAME]
     encoding = part.encoding if part.encoding in ("base64", "quoted-printable") else ""
     size = len(decode_transfer(raw[start:end], encoding))
-    name = _file_name(fields) or f"attachment-{number}{_SUFFIXES.get(part.content_type, '')}"
+    name = _safe_name(file_name(fields)) or f"attachment-{number}{SUFFIXES.get(part.content_type, '')}"
     return Attachment(number, name, scrub(part.content_type)[:255], content_id, size, start, end, encoding)
 
 
-def _file_name(fields: email.message.Message) -> str:
-    """The file's name, in every spelling (RFC 2231, RFC 2047), without what could lead out of a directory or turn it round."""
-    try:
-        said = fields.get_filename("") or ""
-    except (ValueError, LookupError, TypeError):  # a parameter that is none
-        return ""
-    return " ".join(_NO_FILE_NAME.sub("", decode_words(said)).split()).strip(". ")[-_LONGEST_FILE_NAME:]
+def _safe_name(said: str) -> str:
+    """The file's name without what could lead out of a directory or turn it round."""
+    return " ".join(_NO_FILE_NAME.sub("", said).split()).strip(". ")[-_LONGEST_FILE_NAME:]
 
 
 def _head_of(raw: bytes, start: int) -> bytes:
@@ -180,6 +175,3 @@ def _head_of(raw: bytes, start: int) -> bytes:
         return raw[: min(start, 16 * _LONGEST_PART_HEAD)]
     line_end = before.find(b"\n", delimiter + 1)
     return before[line_end + 1 :] if line_end >= 0 else b""
-
-
-_SUFFIXES: Final = {"message/rfc822": ".eml", "text/calendar": ".ics", "text/plain": ".txt", "text/html": ".html"}

@@ -19,11 +19,12 @@ _DEEPEST = 20
 _MOST_PARTS = 1000
 _LONGEST_HEAD = 256 * 1024
 
+PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
+
 _LINE_END = re.compile(rb"\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 # Sought in lower case: so it begins with a word that is found many times faster than a pattern is tried at each octet.
 _CONTENT_FIELD = re.compile(rb"\n(content-[a-z\-]+)[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)")
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
 _TYPE = re.compile(r"\s*([!#$&^_.+\-\w]+/[!#$&^_.+\-\w]+)\s*(?:;|$)", re.ASCII)
 _FILE_NAME = re.compile(rb";\s*filename\*?")
 _SEALED_TYPES = frozenset(
@@ -87,6 +88,13 @@ def read_parts(raw: bytes) -> PartMap:
         sealed = sealed or (entity.content_type == "text/plain" and _is_armoured(raw, entity))
         parts.append(_leaf(entity, root.start))
     return PartMap(root.start, tuple(parts), sealed, complete)
+
+
+def fields_start(body: bytes, part: Part) -> int:
+    """Where the fields of a part begin: after the line of the delimiter before it."""
+    delimiter = body.rfind(b"\n--", 0, part.start)
+    line_end = body.find(b"\n", delimiter + 1 if delimiter >= 0 else 0)
+    return line_end + 1 if 0 <= line_end < part.start else part.start
 
 
 def _is_armoured(raw: bytes, entity: _Entity) -> bool:
@@ -165,7 +173,7 @@ def _read_entity(raw: bytes, start: int, end: int, *, path: str, depth: int, def
     named = _TYPE.match(value)
     content_type = named[1].lower() if named is not None else default
     parameters: dict[str, str] = {}
-    for name, quoted, bare in _PARAMETER.findall(value) if named is not None else ():
+    for name, quoted, bare in PARAMETER.findall(value) if named is not None else ():
         parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
     encoding = fields.get(b"content-transfer-encoding", b"7bit").strip().lower().decode("ascii", "replace")
     disposition = fields.get(b"content-disposition", b"").strip().lower()

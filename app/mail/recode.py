@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from app.mail.compose import Part
-from app.mail.parts import read_parts
+from app.mail.parts import fields_start, read_parts
 from app.mail.transfer import break_quoted, encode_octets, encode_text
 
 _DEEPEST = 10
@@ -58,8 +58,8 @@ def _recode(head: bytes, body: bytes, need: Need, depth: int) -> tuple[bytes, by
         if whole:
             root_encoding = encoding
         else:
-            fields_start = _fields_of(body, part)
-            pieces += [need.between(body[place:fields_start]), _part_fields(body[fields_start : part.start], encoding, need)]
+            begun = fields_start(body, part)
+            pieces += [need.between(body[place:begun]), _part_fields(body[begun : part.start], encoding, need)]
         pieces.append(lesser)
         place = part.end
     pieces.append(need.between(body[place:]))
@@ -94,13 +94,6 @@ def _break_lines(octets: bytes) -> bytes:
     """Base64 with its long lines broken."""
     lines = octets.split(b"\r\n")
     return b"\r\n".join([line[start : start + _LINE] for line in lines for start in range(0, len(line) or 1, _LINE)])
-
-
-def _fields_of(body: bytes, part: Part) -> int:
-    """Where the fields of a part begin: after the line of the delimiter before it."""
-    delimiter = body.rfind(b"\n--", 0, part.start)
-    line_end = body.find(b"\n", delimiter + 1 if delimiter >= 0 else 0)
-    return line_end + 1 if 0 <= line_end < part.start else part.start
 
 
 def _part_fields(fields: bytes, encoding: str | None, need: Need) -> bytes:

@@ -34,6 +34,7 @@ _LONGEST_TOLD: Final = 1000
 _READ_FOR_WORDS: Final = 6000  # of a notice; what it is about it says early
 _READ_FOR_CLASS: Final = 4000
 _READ_FOR_NAMES: Final = 16_000
+_MOST_JUDGED: Final = 20  # by words; a mail of ours has one recipient
 
 _KINDS: Final = (
     (ReportKind.BOUNCE, ("failed",)),
@@ -76,7 +77,8 @@ def _by_status(papers: Papers, groups: Sequence[StatusGroup]) -> tuple[Reported,
         key = group.address.lower()
         if key not in recipients:
             said = named.get(key, "")
-            recipients[key] = _reported(papers, group, said, is_alone=len(groups) == 1)
+            is_judged = len(recipients) < _MOST_JUDGED
+            recipients[key] = _reported(papers, group, said, is_alone=len(groups) == 1) if is_judged else _listed(group)
     return tuple(recipients.values())
 
 
@@ -132,18 +134,32 @@ def _of_those(papers: Papers, named: Sequence[Named]) -> Sequence[Named]:
 def _by_words(papers: Papers, listed: Sequence[str], named: Sequence[Named], action: str) -> tuple[Reported, ...]:
     sayings = {one.address.lower(): one.saying for one in named}
     addresses = unique(list(listed) or [one.address for one in named] or addressees(papers))
-    recipients = []
+    recipients: list[Reported] = []
     for address in addresses:
         said = sayings.get(address.lower(), "") or papers.notice[:_READ_FOR_CLASS].strip()
-        recipients.append(_reported(papers, StatusGroup(address, action, "", said), said, is_alone=len(addresses) == 1))
+        group = StatusGroup(address, action, "", said)
+        is_judged = len(recipients) < _MOST_JUDGED
+        recipients.append(_reported(papers, group, said, is_alone=len(addresses) == 1) if is_judged else _listed(group))
     return tuple(recipients)
 
 
 def _reported(papers: Papers, group: StatusGroup, said: str, *, is_alone: bool) -> Reported:
     """One recipient: `said` is what the notice says beside his address. What it says elsewhere is of him for sure only if he is alone."""
     about = said if said and group.diagnostic != said else papers.notice[:_READ_FOR_CLASS]
-    reply_class = classify_reported(group.diagnostic, group.status or _STATUS_OF.get(group.action, ""), about)
+    reply_class = classify_reported(group.diagnostic, _status_of(group), about)
     everything = papers.notice[:_READ_FOR_CLASS] if is_alone or not said else said
     is_dead = group.action == "failed" and is_proof(reply_class, group.diagnostic or said, group.status, everything)
-    diagnostic = " ".join((group.diagnostic or said).split())[:_LONGEST_TOLD]
-    return Reported(group.address, reply_class, group.action, group.status, diagnostic, is_dead)
+    return Reported(group.address, reply_class, group.action, group.status, _told(group.diagnostic or said), is_dead)
+
+
+def _listed(group: StatusGroup) -> Reported:
+    """One who comes behind many others: by the code alone, for words take time."""
+    return Reported(group.address, classify_reported("", _status_of(group), ""), group.action, group.status, _told(group.diagnostic))
+
+
+def _status_of(group: StatusGroup) -> str:
+    return group.status or _STATUS_OF.get(group.action, "")
+
+
+def _told(said: str) -> str:
+    return " ".join(said.split())[:_LONGEST_TOLD]

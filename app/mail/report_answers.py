@@ -8,7 +8,7 @@ from app.mail.reply import ReplyClass
 from app.mail.report_kinds import Report, Reported, ReportKind
 from app.mail.report_papers import Papers, id_in
 from app.mail.report_status import address_in
-from app.mail.report_words import AUTOREPLY, UNSUBSCRIBE
+from app.mail.report_words import AUTOREPLY, UNSUBSCRIBE, UNSUBSCRIBE_ALONE
 
 _MARKS: Final = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response")
 _LONGEST_WISH: Final = 60
@@ -35,12 +35,23 @@ def read_autoreply(papers: Papers) -> Report | None:
 
 def read_unsubscription(papers: Papers) -> Report | None:
     """A mail that says "unsubscribe" and little else: in its subject, or in its first line."""
-    first = next((line.strip() for line in papers.notice.split("\n") if line.strip()), "").lower()
-    asks = UNSUBSCRIBE.fullmatch(papers.subject[:_LONGEST_WISH]) or (len(first) < _LONGEST_WISH and UNSUBSCRIBE.fullmatch(first))
     author = _author(papers, None)
-    if not asks or not author or papers.is_from_daemon:
+    if not author or papers.is_from_daemon or not (_is_wish(papers) or _begins_with_wish(papers)):
         return None
     return Report(ReportKind.UNSUBSCRIBE, author, papers.message_id or id_in(papers.fields.first("in-reply-to", "references")))
+
+
+def _is_wish(papers: Papers) -> bool:
+    """By its subject. An answer has that of what it answers, which may speak of unsubscribing itself: there the bare word alone counts."""
+    if "in-reply-to" in papers.fields or is_answer(papers):
+        return UNSUBSCRIBE_ALONE.fullmatch(papers.subject) is not None
+    return UNSUBSCRIBE.fullmatch(papers.subject[:_LONGEST_WISH]) is not None
+
+
+def _begins_with_wish(papers: Papers) -> bool:
+    """By what its author wrote first, if a person did."""
+    first = next((line.strip() for line in papers.notice.split("\n") if line.strip()), "").lower()
+    return len(first) < _LONGEST_WISH and UNSUBSCRIBE.fullmatch(first) is not None and not is_answer(papers)
 
 
 def _author(papers: Papers, reply_class: ReplyClass | None) -> tuple[Reported, ...]:

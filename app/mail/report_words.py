@@ -89,13 +89,14 @@ AUTOREPLY: Final = _any(
     r"automatyczna odpowied|nieobecno|automatická odpov|automatikus válasz|otomatik yanıt|автоматическ\w+ ответ|автоответ|отпуск",
     r"自動(?:応答|返信)|不在|自动(?:回复|答复)|自動回覆|부재중|자동 ?(?:응답|회신)",
 )
-# A mail that asks to be taken from a list.
-UNSUBSCRIBE: Final = re.compile(
-    r"\W*(?:(?:please|bitte|aw|re|fwd?|wg)\W+)*(?:un-?subscribe|opt[- ]?out|remove me|abmelden|abbestellen|désabonn\w+|désinscri\w+"
+# A mail that asks to be taken from a list: its first words, or all of them.
+_WISH = (
+    r"(?:un-?subscribe|opt[- ]?out|remove me|abmelden|abbestellen|désabonn\w+|désinscri\w+"
     r"|cancella(?:mi|rmi|zione)?|disiscri\w+|darse de baja|cancelar inscrição|descadastrar|afmelden|uitschrijven|avregistrera"
-    r"|wypisz|отписаться|отписка|配信停止|退订|取消订阅|수신거부)\b.{0,60}",
-    re.DOTALL,
+    r"|wypisz|отписаться|отписка|配信停止|退订|取消订阅|수신거부)"
 )
+UNSUBSCRIBE: Final = re.compile(rf"\W*(?:(?:please|bitte|aw|re|fwd?|wg)\W+)*{_WISH}\b.{{0,60}}", re.DOTALL)
+UNSUBSCRIBE_ALONE: Final = re.compile(rf"\W*{_WISH}\W*")
 # Whose name a program's mail about mail bears.
 DAEMON: Final = re.compile(
     r"mailer-?_?daemon|mail-?daemon|post_?-?master|\bmail(?:er)? (?:delivery|transport) (?:sub)?(?:system|service|agent)|mail deliver\w*\b"

@@ -32,7 +32,12 @@ def decode_words(value: str) -> str:
         pending.append((word["charset"].partition("*")[0], content))  # RFC 2231 §5: charset*language
         end = word.end()
     text += [_join_words(pending), value[end:]]
-    return _CONTROLS.sub(" ", scrub("".join(text))).strip()
+    return in_one_line("".join(text))
+
+
+def in_one_line(text: str) -> str:
+    """Text without control characters: those that end lines, and those that neither JSON nor a database can take."""
+    return _CONTROLS.sub(" ", scrub(text)).strip()
 
 
 def decode_text(content: bytes, charset: str = "") -> str:

@@ -77,10 +77,14 @@ WHERE account_id = $1 AND id = ANY($2::uuid[])
 """
 _ATTEMPTS = "UPDATE attempts SET reply = NULL, mx = NULL, ip = NULL WHERE account_id = $1 AND recipient_id = ANY($2::uuid[])"
 # The url of an open or a click is the reader's; of mail that came in it is a path of ours.
-_EVENTS = """
+# json_each reads every text, and there is no text for an escaped NUL; the backslash of one has no other before it, or pairs.
+_EVENTS = r"""
 UPDATE events e SET facts = (
     SELECT coalesce(json_object_agg(f.key, CASE f.key WHEN 'recipient' THEN to_json($3::text) ELSE f.value END), '{}')
-    FROM json_each(e.facts) f
+    FROM json_each(
+        CASE WHEN position('\u0000' in e.facts::text) = 0 THEN e.facts
+             ELSE regexp_replace(e.facts::text, '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')::json END
+    ) f
     WHERE f.key = ANY($4::text[]) OR (f.key = 'reason' AND e.type IN ('message.suppressed', 'message.cancelled'))
        OR (f.key = 'url' AND e.type IN ('inbound.received', 'message.replied'))
 )

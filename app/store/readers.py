@@ -49,6 +49,16 @@ async def find_stream(connection: HotConnection, account_id: int, recipient_id: 
     return stream
 
 
+async def find_leavable_stream(connection: HotConnection, account_id: int, recipient_id: UUID) -> str | None:
+    """The same, if it is one that its reader can leave: a bulk stream."""
+    query = """
+    SELECT m.stream FROM messages m JOIN streams s ON s.account_id = m.account_id AND s.name = m.stream
+    WHERE m.account_id = $1 AND m.id = $2 AND s.class = 1
+    """
+    stream: str | None = await connection.fetchval(query, account_id, message_of(recipient_id))
+    return stream
+
+
 @dataclass(frozen=True, slots=True)
 class Engagement:
     """An open, or a click, by a person or a machine."""

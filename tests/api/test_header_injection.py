@@ -95,6 +95,19 @@ async def test_headers_that_a_client_may_not_set(shop: Any, header: str) -> None
     assert answer.json()["errors"][0]["code"] == "invalid_header"
 
 
+async def test_a_header_in_two_spellings_is_refused(shop: Any) -> None:
+    twice = {
+        "References": "<1@x.test>",
+        "references": "<2@x.test>",
+        "List-Unsubscribe": "<https://a.example>",
+        "list-unsubscribe": "<https://b.example>",
+    }
+    answer = await shop.client.post("/v1/messages", json=shop.message(headers=twice))
+    assert answer.status_code == 422
+    told = [(error["pointer"], error["code"]) for error in answer.json()["errors"]]
+    assert told == [("#/headers/references", "invalid_header"), ("#/headers/list-unsubscribe", "invalid_header")]
+
+
 async def test_what_is_accepted_is_exactly_what_was_meant(shop: Any, house: Any) -> None:
     """The stored header block, read by another parser, has the fields of the message and no others."""
     accepted = await shop.send(

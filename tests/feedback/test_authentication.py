@@ -6,16 +6,21 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import dkim
+import orjson
 import pytest
 
 from app.feedback.authentication import authenticate
 from app.feedback.spf import check_host
+from app.mail.dkim import generate_signing_key
 from app.mail.inbound_trace import Origin
 from app.resolver import Resolver
 from tests.doubles.dns import DnsServer
 
 OPEN = ["v=spf1 +all"]
+PEM, RECORD = generate_signing_key("rsa-sha256")
 ZONES: dict[str, Any] = {
+    "k._domainkey.org.test": {"TXT": [RECORD]},
     "a.test": {"TXT": ["v=spf1 a mx/24 -all"], "A": ["192.0.2.1"], "MX": [[10, "mx.a.test"]]},
     "mx.a.test": {"A": ["198.51.100.7"], "AAAA": ["2001:db8::1"]},
     "include.test": {"TXT": ["other text", "v=spf1 include:a.test ~all"]},
@@ -129,12 +134,23 @@ async def test_without_one_author_there_is_no_policy(resolver: Resolver, authors
         (b"v=1; a=rsa-sha256; d=mute.test; s=k; h=from; bh=AAAA; b=AAAA", "temperror"),
         (b"nonsense", "fail"),
         (b"v=1; d=\xff\xfe..; s=; =", "fail"),
+        (b"v=1; a=rsa-sha256; d=a\0.test; s=no\0ne; h=from; bh=AAAA; b=AAAA", "fail"),
     ],
 )
 async def test_signatures_that_do_not_verify(resolver: Resolver, value: bytes, result: str) -> None:
     raw = b"DKIM-Signature: " + value + b"\r\nFrom: ada@a.test\r\n\r\nx\r\n"
     seen = await authenticate(resolver, Origin("ada@a.test", "192.0.2.1", "x"), ["ada@a.test"], raw)
     assert seen.dkim == result and [one.result for one in seen.signatures] == [result]
+    assert b"\\u00" not in orjson.dumps(seen.as_facts())
+
+
+async def test_what_was_added_behind_a_signed_beginning_is_nobodys(resolver: Resolver) -> None:
+    """RFC 6376 §8.2: the signature is the domain's, the text that the reader sees is not."""
+    raw = b"From: ada@org.test\r\n\r\nHello\r\n"
+    raw = bytes(dkim.sign(raw, b"k", b"org.test", PEM, include_headers=[b"from"], length=True)) + raw
+    for sent, expected in ((raw, "pass"), (raw + b"<h1>Send money.</h1>\r\n", "fail")):
+        seen = await authenticate(resolver, Origin("eve@strict.test", "192.0.2.1", "x"), ["ada@org.test"], sent)
+        assert (seen.dkim, seen.dmarc) == (expected, expected)
 
 
 async def test_a_dns_that_is_mute_takes_little_time(resolver: Resolver) -> None:

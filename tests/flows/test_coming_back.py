@@ -120,6 +120,23 @@ async def test_a_wish_to_leave_by_mail(house: House) -> None:
         assert await suppressions(house) == [("bulk", "unsubscribe")]
 
 
+async def test_who_is_away_leaves_nothing(house: House) -> None:
+    """What programs write in their owners' names, and what must be told whatever its reader says."""
+    away = letter(
+        "Re: Unsubscribe confirmation for your account",
+        "I am out of office\n",
+        author="From: Ada <ada@x.test>",
+        fields="Auto-Submitted: auto-replied\nIn-Reply-To: <1@shop.example.test>\n",
+    )
+    wish = letter("unsubscribe", "unsubscribe\n", author="From: Ada <ada@x.test>")
+    async with port_25(house) as port:
+        for stream, raw in (("bulk", away), ("transactional", away), ("transactional", wish)):
+            message_id, path = await delivered(house, stream=stream)
+            assert (await bring(port, path, raw, "ada@x.test"))[0] == 250
+            assert (await newest(house, message_id))["type"] == "message.delivered"
+        assert await suppressions(house) == []
+
+
 async def test_what_the_house_did_not_make_is_refused_in_the_dialogue(house: House) -> None:
     async with port_25(house) as port:
         _, path = await delivered(house)

@@ -7,6 +7,7 @@ from collections import Counter
 from email import message_from_bytes
 from typing import Any
 
+import orjson
 import pytest
 
 from app.errors import InvalidRequest
@@ -141,6 +142,19 @@ async def test_what_a_worker_has_in_hand_is_waited_for(house: House) -> None:
     assert (done.recipients, done.cancelled, done.attempts, done.in_hand) == (1, 0, 1, 0)
     assert await house.states(sent["id"]) == ["delivered"]
     assert await found_in(house, "ada@x.test") == {}
+
+
+async def test_facts_that_no_text_can_hold_are_no_hindrance(house: House) -> None:
+    """JSON writes NUL as \\u0000, which PostgreSQL keeps and cannot read; behind a backslash of its own it is six plain letters."""
+    sent = await house.send(ADA)
+    await house.until_states(sent["id"], "delivered")
+    odd = {"recipient": ADA, "class": "a\0\0b\\u0000c\\\0", "\0": "\0", "phase": "dot"}
+    async with house.database.hot() as connection:
+        query = "UPDATE events SET facts = $2::text::json WHERE account_id = $1 AND type = 'message.delivered'"
+        await connection.execute(query, house.account_id, orjson.dumps(odd).decode())
+    assert (await erase(house.database, house.account_id, ADA)).recipients == 1
+    (told_of,) = [event for event in await events(house) if event["type"] == "message.delivered"]
+    assert told_of["facts"] == {"recipient": ERASED, "class": "ab\\u0000c\\", "phase": "dot"}
 
 
 async def test_an_account_s_order_is_carried_out_by_a_worker(house: House) -> None:

@@ -131,6 +131,9 @@ def test_what_two_programs_could_read_differently_is_refused(raw: bytes) -> None
         (b"Subject: " + b"x" * 1500, "subject", "x" * 1500),
         (b"References: " + b"<a@b.example> " * 100, "references", ("<a@b.example> " * 100).strip()),
         (b"Subject: Gr\xfc\xdfe", "subject", "Grüße"),
+        (b"Subject: =?utf-8?q?M=C3=BCller_gr=C3=BC=C3=9Ft?= Z\xfcrich", "subject", "Müller grüßt Zürich"),
+        (b"Subject: =?utf-8?q?" + b"=C3=BC" * 400 + b"?=", "subject", "ü" * 400),
+        (b"To: =?utf-8?q?M=C3=BCller?= <a@b.example>, J\xfcrgen <c@d.example>", "to", "Müller <a@b.example>, Jürgen <c@d.example>"),
         (b"Subject: " + "ü".encode() * 700, "subject", "ü" * 700),
     ],
 )

@@ -88,6 +88,20 @@ def test_fields_say_the_same() -> None:
     assert parsed["X-Note"] == "déjà vu"
 
 
+def test_encoded_words_are_not_put_into_quotes() -> None:
+    """RFC 2047 §5: within quotes they are shown as they are written."""
+    literal = '"=?utf-8?q?literal?=" <l@b.example>'
+    fields = (
+        f"To: =?utf-8?q?M=C3=BCller?= <a@b.example>, =?utf-8?b?VG9t?= Smith <t@b.example>, {literal}, Jürgen <j@b.example>\r\n"
+        "Subject: =?iso-8859-1?q?Gr=FC=DFe?= aus Zürich\r\n"
+    )
+    head, _ = downgrade(*split(plain("x\r\n", fields)))
+    assert b'"=?utf-8?q?M=C3' not in head and b'"Tom Smith" <t@b.example>' in head and literal.encode() in head
+    parsed = lessened(plain("x\r\n", fields.replace(f"{literal}, ", "")))
+    assert [one.display_name for one in parsed["To"].addresses] == ["Müller", "Tom Smith", "Jürgen"]
+    assert parsed["Subject"] == "Grüße aus Zürich"
+
+
 def test_a_utf8_mailbox_is_shown_and_cannot_be_answered() -> None:
     parsed = lessened(plain("x\r\n", "To: Jörg <jörg@example.com>, ada@example.com\r\n"))
     assert [one.addr_spec for one in parsed["To"].addresses] == ["ada@example.com"]

@@ -84,6 +84,8 @@ def test_charsets_and_encodings(charset: str, encoding: str, octets: bytes) -> N
         ('attachment; filename="=?utf-8?q?Rechnung_=E2=82=AC.pdf?="', "Rechnung €.pdf"),
         ('attachment; filename="../../etc/passwd"', "passwd"),
         ('attachment; filename="C:\\\\Windows\\\\a.exe"', "a.exe"),
+        ("attachment; filename=my order.pdf; size=5", "my order.pdf"),
+        ('attachment; filename="a;b;c.pdf"; size=5', "a;b;c.pdf"),
         ('attachment; filename="evil\u202efdp.exe"', "evilfdp.exe"),
         ("attachment", "attachment-1"),
     ],
@@ -144,6 +146,10 @@ def test_what_programs_write(fields: str) -> None:
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
         + b"--b\r\nContent-Disposition: attachment; filename*9*=x''%\r\n\r\nx\r\n" * 900,
         b"Content-Disposition: attachment; filename*=nocharset''%ff%fe; filename*0*=utf-7'x'+2AA-\r\nContent-Type: a/b\r\n\r\nx",
+        b"Content-Type: a/b; name=" + b";" * 100_000 + b"\r\n\r\nx",
+        b"Content-Type: a/b\r\nContent-Disposition: attachment; filename=" + b";=" * 50_000 + b"\r\n\r\nx",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + (b"--b\r\nContent-Disposition: attachment; filename=" + b';"' * 3900 + b"\r\n\r\nx\r\n") * 200,
         b"Content-Type: text/html\r\n\r\n" + b"<div class='" * 50_000,
         b"Content-Type: text/html\r\n\r\n" + b"<" * 500_000,
         b"Content-Type: text/plain\r\n\r\n" + b"On 1 a wrote\r\n" * 50_000,
@@ -151,7 +157,7 @@ def test_what_programs_write(fields: str) -> None:
         b"Subject: x\r\n" * 20_000 + b"\r\nx",
         b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"QUFB" * 1_000_000,
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_what_is_meant_to_hurt_is_read_in_little_time_and_can_be_stored(raw: bytes) -> None:
     began = time.process_time()

@@ -105,6 +105,23 @@ def test_a_wish_that_a_program_sent_is_a_wish() -> None:
     assert read_report(raw).kind is ReportKind.UNSUBSCRIBE
 
 
+@pytest.mark.parametrize(
+    ("subject", "body", "fields", "kind"),
+    [
+        ("Re: Unsubscribe confirmation for your account", "I am out of office\n", "Auto-Submitted: auto-replied\n", "autoreply"),
+        ("Unsubscribe: your choices", "I am out of office\n", "Auto-Submitted: auto-replied\n", "autoreply"),
+        ("Re: Order", "Unsubscribe here if you do not want our answers.\n", "Auto-Submitted: auto-replied\n", "autoreply"),
+        ("Re: Unsubscribe confirmation for your account", "Thank you!\n", "", "other"),
+        ("AW: Abmelden", "Danke\n", "", "other"),
+        ("Re: News", "Please unsubscribe me\n", "", "unsubscribe"),
+        ("Unsubscribe.", "Thank you!\n", "", "unsubscribe"),
+    ],
+)
+def test_the_subject_of_an_answer_is_that_of_our_own_mail(subject: str, body: str, fields: str, kind: str) -> None:
+    fields += "In-Reply-To: <0001@shop.example>\n"
+    assert read_report(letter(subject, body, author=PERSON, fields=fields)).kind == kind
+
+
 _QUOTED_BOUNCE = "What is this?\n\n<bob@example.com>: host mx said: 550 no such user\n"
 
 

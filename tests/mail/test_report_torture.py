@@ -30,6 +30,13 @@ def _of_type(content_type: bytes, body: bytes) -> bytes:
     return _HEAD + b"Content-Type: " + content_type + b"\r\n\r\n" + body
 
 
+def _groups_beside(notice: bytes, more: bytes = b"") -> bytes:
+    """A notice, and 500 recipients whom it may be about."""
+    groups = b"".join(b"Final-Recipient: rfc822; a%d@b.example\r\nAction: failed\r\n%b\r\n" % (n, more) for n in range(500))
+    status = b"--x\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n\r\n" + groups
+    return _of_type(b"multipart/report; boundary=x", b"--x\r\nContent-Type: text/plain\r\n\r\n" + notice + b"\r\n" + status + b"--x--\r\n")
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "10,000 deep": lambda: _nested(10_000, same=False),
     "10,000 deep, one boundary": lambda: _nested(10_000, same=True),
@@ -55,6 +62,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a charset that is none": lambda: _of_type(b"text/plain; charset=hex_codec", b"0g"),
     "random octets": lambda: bytes((n * n >> 3) & 255 for n in range(_MEGABYTE)),
     "NUL": lambda: b"\0" * _MEGABYTE,
+    "500 recipients and one notice": lambda: _groups_beside(b"a " * 1995),
+    "500 recipients named in lines": lambda: _groups_beside(b"a " * 400 + b"\r\n" + (b"x@b.example, " * 60 + b"a " * 100 + b"\r\n") * 9),
+    "500 diagnostics": lambda: _groups_beside(b"failed", b"Diagnostic-Code: smtp; 550 " + b"user a " * 280 + b"\r\n"),
+    "500 named by a field": lambda: (
+        _HEAD + b"X-Failed-Recipients: " + b", ".join(b"a%d@b.example" % n for n in range(500)) + b"\r\n\r\n" + b"a " * 1995
+    ),
     "25 MB": lambda: _HEAD + b"\r\n" + (b"could not be delivered " * 40 + b"\r\n") * 28_000,
 } | {
     f"a line of {piece!r}": lambda piece=piece: _HEAD + b"\r\n" + piece * (4 * _MEGABYTE // len(piece))  # type: ignore[misc]
@@ -86,6 +99,13 @@ def test_bombs_are_bounded_in_memory() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=root)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 256
+
+
+def test_of_many_recipients_the_first_are_judged_by_words_and_all_by_codes() -> None:
+    groups = "\n\n".join(f"Final-Recipient: rfc822; a{n}@x.test\nAction: failed\nStatus: 5.2.2" for n in range(30))
+    report = read_report(status_report(groups, notice="There is no such user here.\n"))
+    assert (report.kind, len(report.recipients)) == (ReportKind.BOUNCE, 30)
+    assert {(one.reply_class, one.status, one.suppresses) for one in report.recipients} == {("mailbox_full", "5.2.2", False)}
 
 
 _SAMPLES = (
