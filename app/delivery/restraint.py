@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from app.config import Settings
 from app.delivery.conversation import Conversation, Phase
@@ -114,7 +114,7 @@ class Restraint:
         silence = site.silence
         if silence is None or not (seconds := silence.lasts(time.monotonic())):
             return None
-        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        until = self._lease.now() + timedelta(seconds=seconds)
         return f"the site cannot be reached, last {silence.reason}; it is left alone until {until:%H:%M:%S} UTC", seconds
 
     def figures(self, sites: Mapping[int, Site]) -> dict[str, str]:
