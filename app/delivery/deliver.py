@@ -13,7 +13,6 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from uuid import UUID
 
 from app import log, store
@@ -143,9 +142,11 @@ class Deliveries:
 
     async def finish_within(self, seconds: float) -> None:
         """Wait for the conversations under way, and end those that last longer."""
-        if not self._tasks:
-            return
-        _, pending = await asyncio.wait(self._tasks, timeout=seconds)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + seconds
+        while self._tasks and (left := ends_at - loop.time()) > 0:  # one that ends may begin another, for a job that it left
+            await asyncio.wait(self._tasks, timeout=left)
+        pending = list(self._tasks)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
@@ -171,9 +172,8 @@ class Deliveries:
         flow = Flow()
         try:
             while (job := flow.take_job() or self._next_job(site)) is not None:
-                if not site.is_known and await self._is_one_too_many(site, job):
+                if not await self._deliver_safely(job, site, flow):
                     break
-                await self._deliver_safely(job, site, flow)
                 self._attempts.close_unused(flow)
                 if flow.job is None and self._others_wait(site):
                     break
@@ -195,13 +195,10 @@ class Deliveries:
         return job
 
     async def _is_one_too_many(self, site: Site, job: Job) -> bool:
-        """Whether the site's limits, known with its first route, have no room for this task; its job is in the lane again then."""
+        """Whether the site's limits, known with its first route, have no room for this task."""
         route = await self._router.resolve(domain_of(job.deliverable.address))
         self._restraint.learn(site, route.provider if isinstance(route, Route) else None)
-        if site.busy <= self._restraint.connections_of(site) and (site.pace is None or self._restraint.lets_go(site)):
-            return False
-        site.push(job)
-        return True
+        return site.busy > self._restraint.connections_of(site) or (site.pace is not None and not self._restraint.lets_go(site))
 
     def _others_wait(self, site: Site) -> bool:
         """Whether all conversations are under way and another site's turn has come."""
@@ -219,8 +216,15 @@ class Deliveries:
 
     # --- one recipient
 
-    async def _deliver_safely(self, job: Job, site: Site, flow: Flow) -> None:
+    async def _deliver_safely(self, job: Job, site: Site, flow: Flow) -> bool:
+        """Settle a job, or give it back, whatever happens; False when it is in its lane again, because this task is one too many.
+
+        Everything that may fail between the lane and the verdict stands in here: nobody else takes a row that is in our hands.
+        """
         try:
+            if not site.is_known and await self._is_one_too_many(site, job):
+                site.push(job)
+                return False
             verdict = await self._deliver(job, site, flow)
         except (NotFound, InvalidMessage) as error:
             words = error.message if isinstance(error, NotFound) else f"the mail could not be made: {error.message}"
@@ -236,6 +240,7 @@ class Deliveries:
             await self._release(job)
         else:
             self._settler.put(verdict)
+        return True
 
     async def _deliver(self, job: Job, site: Site, flow: Flow) -> Verdict | None:
         """The verdict on one job; None when it was not tried because the lease is no longer ours."""
@@ -257,7 +262,7 @@ class Deliveries:
     async def _make_ready(self, job: Job) -> Outgoing | Verdict:
         """The job with all that its conversation needs, or the verdict that makes a conversation needless."""
         deliverable = job.deliverable
-        now = datetime.now(UTC)
+        now = self._lease.now()
         if deliverable.expires_at <= now:
             return untried(job, RecipientState.EXPIRED, "expired before an attempt")
         route = await self._router.resolve(domain_of(deliverable.address))
@@ -275,7 +280,7 @@ class Deliveries:
         route = self._router.kept(domain_of(deliverable.address))
         signing = self._domains.kept_signing(deliverable.domain_id)
         is_at_hand = isinstance(route, Route) and route.hops[0] == hop and signing is not None and job.is_loaded
-        if not is_at_hand or deliverable.expires_at <= datetime.now(UTC) or not self._lease.holds(job.owner):
+        if not is_at_hand or deliverable.expires_at <= self._lease.now() or not self._lease.holds(job.owner):
             return None
         assert isinstance(route, Route) and signing is not None
         try:
@@ -308,7 +313,7 @@ class Deliveries:
         try:
             async with self._database.hot() as connection:
                 await store.queue.release(connection, job.owner, [job.claimed.recipient_id])
-        except store.db.CONNECTION_ERRORS as error:
+        except Exception as error:
             log.loop_failed("release", error)
             self._strayed()
 
@@ -321,4 +326,4 @@ class Deliveries:
         return put_off(job, reason, self._chance(), seconds=seconds)
 
     def _chance(self) -> Chance:
-        return Chance(datetime.now(UTC), self._settings.retry_first_seconds, random.random())  # noqa: S311  (jitter)
+        return Chance(self._lease.now(), self._settings.retry_first_seconds, random.random())  # noqa: S311  (jitter)

@@ -229,12 +229,12 @@ def _has_ipv6() -> bool:
 
 def _source_for(address: str) -> str | None:
     """The address of this machine from which it would talk to another; None when there is no way."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 25))
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])
+            return str(probe.getsockname()[0])
+    except OSError:  # of the socket itself too: a kernel without IPv6
+        return None
 
 
 def _failure_of(answer: Missing) -> RouteFailure:

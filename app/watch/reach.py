@@ -6,6 +6,7 @@ Addresses of other people's servers are the caller's: a bare connection to one M
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import ipaddress
 import socket
@@ -78,12 +79,9 @@ def local_addresses() -> list[str]:
     """The addresses that connections to the outside leave from, as far as this machine knows. Sends nothing."""
     found = []
     for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((far, 9))
-                found.append(str(probe.getsockname()[0]))
-            except OSError:
-                continue
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:  # a kernel without IPv6 makes no such socket
+            probe.connect((far, 9))
+            found.append(str(probe.getsockname()[0]))
     return found
 
 

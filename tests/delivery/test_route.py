@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -74,6 +76,18 @@ async def server() -> AsyncIterator[DnsServer]:
 def router(server: DnsServer, *, seed: int = 1, ipv6: bool = True, providers: Providers | None = None, **settings: Any) -> Router:
     resolver = Resolver([server.address], longest_query_seconds=0.4)
     return Router(resolver, Settings(helo_name="relay.test", **settings), seed=seed, has_ipv6=lambda: ipv6, providers=providers)
+
+
+def without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel with ipv6.disable=1."""
+
+    class OnlyIpv4(socket.socket):
+        def __init__(self, family: int = -1, *given: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *given, **named)
+
+    monkeypatch.setattr(socket, "socket", OnlyIpv4)
 
 
 async def route(server: DnsServer, domain: str, **settings: Any) -> Route:
@@ -149,6 +163,14 @@ async def test_a_host_may_be_another_name_of_one(server: DnsServer) -> None:
 async def test_without_ipv6_only_hosts_that_have_nothing_else_are_tried_by_it(server: DnsServer) -> None:
     assert [hop.address for hop in (await route(server, "shop.test", ipv6=False)).hops] == [PUBLIC, "8.8.8.8"]
     assert [hop.address for hop in (await route(server, "six.test", ipv6=False)).hops] == ["2606:4700::1"]
+
+
+async def test_a_kernel_that_makes_no_ipv6_sockets_has_the_ipv4_route(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_ipv6(monkeypatch)
+    asking = Router(Resolver([server.address], longest_query_seconds=0.4), Settings(helo_name="relay.test"))
+    found = await asking.resolve("shop.test")
+    assert isinstance(found, Route)
+    assert [hop.address for hop in found.hops] == [PUBLIC, "8.8.8.8"]
 
 
 async def test_a_route_carries_the_limits_of_its_site_and_the_tls_of_its_domain(server: DnsServer) -> None:
