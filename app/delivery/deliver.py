@@ -28,6 +28,7 @@ from app.delivery.outgoing import Flow, Marks, Outgoing, make_outgoing
 from app.delivery.restraint import Restraint
 from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
+from app.delivery.site_names import SiteNames
 from app.delivery.transport import Connection, Conversation, Hop
 from app.delivery.verdicts import Chance, conversation_of, judged, put_off, untried
 from app.errors import InvalidMessage, NotFound, Unavailable
@@ -35,9 +36,15 @@ from app.keyring import Keyring
 from app.mail.address import domain_of
 from app.mail.envelope import Envelope
 from app.mail.finish import Wire
+from app.store.queue import NO_SITE, UNKNOWN_SITE
 from app.store.states import RecipientState
 
 _FAULT_SECONDS = 60.0
+_MOST_PLACED_ANEW = 10_000
+
+
+class _Misplaced(Exception):
+    """The job lies in the lane of another site than its mail goes to."""
 
 
 class Deliveries:
@@ -49,6 +56,7 @@ class Deliveries:
         settings: Settings,
         *,
         lease: Lease,
+        names: SiteNames,
         domains: DomainBook,
         contents: Contents,
         filler: Filler,
@@ -62,6 +70,7 @@ class Deliveries:
         self._database = database
         self._settings = settings
         self._lease = lease
+        self._names = names
         self._domains = domains
         self._contents = contents
         self._filler = filler
@@ -85,6 +94,7 @@ class Deliveries:
         self._tasks: set[asyncio.Task[None]] = set()
         # (owner, recipient): a recipient may be claimed anew while a job of a lost lease still ends.
         self._held: dict[tuple[int, UUID], int] = {}
+        self._placed_anew: OrderedDict[UUID, None] = OrderedDict()
         self.unsettled_bytes = 0
         self.conversing = 0
 
@@ -114,7 +124,8 @@ class Deliveries:
         """Take a claimed job in; a conversation starts for it when its site has a connection free."""
         site = self._sites.get(job.claimed.site_id)
         if site is None:
-            site = self._sites[job.claimed.site_id] = Site(job.claimed.site_id)
+            site_id = job.claimed.site_id
+            site = self._sites[site_id] = Site(site_id, self._names.of(site_id))
             self._restraint.remind(site)
         site.push(job)
         self._held[job.held] = job.claimed.bytes if job.is_loaded else 0
@@ -197,7 +208,9 @@ class Deliveries:
     async def _is_one_too_many(self, site: Site, job: Job) -> bool:
         """Whether the site's limits, known with its first route, have no room for this task."""
         route = await self._router.resolve(domain_of(job.deliverable.address))
-        self._restraint.learn(site, route.provider if isinstance(route, Route) else None)
+        if not isinstance(route, Route) or _leads_elsewhere(route, site):
+            return False  # it says nothing of this site
+        self._restraint.learn(site, route.provider)
         return site.busy > self._restraint.connections_of(site) or (site.pace is not None and not self._restraint.lets_go(site))
 
     def _others_wait(self, site: Site) -> bool:
@@ -231,6 +244,9 @@ class Deliveries:
             verdict = untried(job, RecipientState.FAILED, words)
         except NotNow as not_now:
             verdict = self._put_off(job, not_now.reason, not_now.seconds)
+        except _Misplaced:
+            await self._place_anew(job)
+            return True
         except Unavailable:  # the database is away: not the recipient's fault, nothing was tried
             verdict = None
         except Exception as error:  # a fault of ours must neither lose the recipient nor stop the site
@@ -248,7 +264,7 @@ class Deliveries:
             return None
         if site.silence is not None and (reason := self._restraint.put_off(site)) is not None:
             return self._put_off(job, *reason)
-        outgoing = flow.take_outgoing(job) or await self._make_ready(job)
+        outgoing = flow.take_outgoing(job) or await self._make_ready(job, site)
         if not isinstance(outgoing, Outgoing):
             return outgoing
         conversation = await self._attempts.make(outgoing, site, flow)
@@ -259,7 +275,7 @@ class Deliveries:
             self._restraint.heed(site, conversation)
         return self._judged(job, conversation, phase=conversation.phase.value)
 
-    async def _make_ready(self, job: Job) -> Outgoing | Verdict:
+    async def _make_ready(self, job: Job, site: Site) -> Outgoing | Verdict:
         """The job with all that its conversation needs, or the verdict that makes a conversation needless."""
         deliverable = job.deliverable
         now = self._lease.now()
@@ -268,13 +284,15 @@ class Deliveries:
         route = await self._router.resolve(domain_of(deliverable.address))
         if isinstance(route, RouteFailure):
             return self._judged(job, conversation_of(route, now), phase=None)
+        if _leads_elsewhere(route, site):
+            raise _Misplaced
         if not job.is_loaded and not await self._contents.load(job):
             return untried(job, RecipientState.FAILED, "the content is no longer kept")
         await self._filler.fill(job)
         signing = await self._domains.signing(deliverable.domain_id)
         return make_outgoing(job, route.hops, signing, self._marks)
 
-    def _make_ready_at_once(self, job: Job, hop: Hop) -> Outgoing | None:
+    def _make_ready_at_once(self, job: Job, site: Site, hop: Hop) -> Outgoing | None:
         """The same without waiting for anything; None unless all of it is at hand and the job goes to this hop."""
         deliverable = job.deliverable
         route = self._router.kept(domain_of(deliverable.address))
@@ -283,6 +301,8 @@ class Deliveries:
         if not is_at_hand or deliverable.expires_at <= self._lease.now() or not self._lease.holds(job.owner):
             return None
         assert isinstance(route, Route) and signing is not None
+        if _leads_elsewhere(route, site):
+            return None
         try:
             return make_outgoing(job, route.hops, signing, self._marks) if self._filler.fill_at_once(job) else None
         except Exception:  # it comes again when the job's own turn has come, and is dealt with there
@@ -300,19 +320,35 @@ class Deliveries:
         flow.job = self._next_job(site)
         if flow.job is None:
             return None
-        flow.outgoing = outgoing = self._make_ready_at_once(flow.job, connection.hop)
+        flow.outgoing = outgoing = self._make_ready_at_once(flow.job, site, connection.hop)
         return (outgoing.envelope, outgoing.wire) if outgoing is not None else None
 
     def _may_keep(self, site: Site) -> bool:
         """Whether a connection of a site is still ours to keep: not when others serve it now, or it was widened to more workers."""
         return self._lease.slot_of(site.id) is not None and site.busy <= self._restraint.connections_of(site)
 
-    async def _release(self, job: Job) -> None:
-        """Not tried: back into the queue, if it is still ours to give."""
+    async def _place_anew(self, job: Job) -> None:
+        """Its domain has moved since it was placed: back to those that are not placed yet.
+
+        If we have sent it there before, DNS tells others something else than us, and it would go round and round: it is tried as what
+        has no site.
+        """
+        recipient_id = job.claimed.recipient_id
+        lane = NO_SITE if recipient_id in self._placed_anew else UNKNOWN_SITE
+        self._placed_anew[recipient_id] = None
+        if len(self._placed_anew) > _MOST_PLACED_ANEW:
+            self._placed_anew.popitem(last=False)
+        await self._release(job, lane)
+
+    async def _release(self, job: Job, lane: int | None = None) -> None:
+        """Not tried: back into the queue, if it is still ours to give; to a lane of exceptions when it is in the wrong one."""
         self._let_go(job.held)
+        claimed = job.claimed
         try:
             async with self._database.hot() as connection:
-                await store.queue.release(connection, job.owner, [job.claimed.recipient_id])
+                if lane is not None:
+                    await store.sites.forget_domain(connection, domain_of(job.deliverable.address), claimed.site_id)
+                await store.queue.release(connection, job.owner, [claimed.recipient_id], lane)
         except Exception as error:
             log.loop_failed("release", error)
             self._strayed()
@@ -327,3 +363,8 @@ class Deliveries:
 
     def _chance(self) -> Chance:
         return Chance(self._lease.now(), self._settings.retry_first_seconds, random.random())  # noqa: S311  (jitter)
+
+
+def _leads_elsewhere(route: Route, site: Site) -> bool:
+    """Whether mail in the lane of a site goes to another one: its domain has moved since it was placed."""
+    return site.name is not None and route.site != site.name

@@ -34,6 +34,7 @@ from app.delivery.lease import Lease
 from app.delivery.placing import Placing
 from app.delivery.route import Router
 from app.delivery.settle import Settler, Verdict
+from app.delivery.site_names import SiteNames
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
@@ -71,10 +72,12 @@ class Drain:
         self._connections = Connections(settings, tls_context)
         self._settler = Settler(database, wakes, self._on_settled)
         self._contents = Contents(database)
+        self._names = SiteNames()
         self._deliveries = Deliveries(
             database,
             settings,
             lease=self.lease,
+            names=self._names,
             domains=domains,
             contents=self._contents,
             filler=Filler(templates, settings),
@@ -185,6 +188,7 @@ class Drain:
         found = await store.deliverables.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
         deliverables = {d.recipient_id: d for d in found}
         await self._contents.load_small(connection, rows, {d.recipient_id: d.purge_on for d in found if d.suppressed_for is None})
+        await self._names.learn(connection, (row.site_id for row in rows))
         lost: list[UUID] = []
         for row in sorted(rows, key=lambda r: r.due_at):
             deliverable = deliverables.get(row.recipient_id)

@@ -103,10 +103,11 @@ class FairBuffer:
 class Site:
     """One receiving site that this worker serves: its two lanes, how many conversations are under way, and what holds it back."""
 
-    __slots__ = ("busy", "id", "is_known", "is_resting", "lanes", "pace", "provider", "silence")
+    __slots__ = ("busy", "id", "is_known", "is_resting", "lanes", "name", "pace", "provider", "silence")
 
-    def __init__(self, site_id: int) -> None:
+    def __init__(self, site_id: int, name: str | None = None) -> None:
         self.id = site_id
+        self.name = name  # None for lanes of exceptions, whose rows are of many sites
         self.lanes = (FairBuffer(), FairBuffer())
         self.busy = 0
         self.is_known = False  # whether a route has told of its limits

@@ -43,14 +43,14 @@ class Restraint:
         """Give a site that has mail again what is known of it."""
         site.silence = self._silent.get(site.id)
         site.provider, site.pace = self._limited.get(site.id, (None, None))
-        site.is_known = site.provider is not None
+        site.is_known = site.provider is not None or site.id <= 0
 
     def learn(self, site: Site, provider: Provider | None) -> None:
         """What the providers' file says of a site, told with the first route to it."""
         if site.is_known:
             return
         site.is_known = True
-        if provider is None or not provider.words or site.id <= 0:
+        if provider is None or not provider.words:
             return
         site.provider = provider
         site.pace = Pace(provider.messages_per_second) if provider.messages_per_second else None
