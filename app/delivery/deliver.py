@@ -22,7 +22,7 @@ from app.delivery.attempts import Attempts
 from app.delivery.connections import Connections
 from app.delivery.contents import Contents
 from app.delivery.filling import Filler, NotNow
-from app.delivery.lanes import TRANSACTIONAL, Job, Site
+from app.delivery.lanes import Job, Site
 from app.delivery.lease import Lease
 from app.delivery.outgoing import Flow, Marks, Outgoing, make_outgoing
 from app.delivery.restraint import Restraint
@@ -30,6 +30,7 @@ from app.delivery.route import Route, RouteFailure, Router
 from app.delivery.settle import Settler, Verdict
 from app.delivery.site_names import SiteNames
 from app.delivery.transport import Connection, Conversation, Hop
+from app.delivery.turns import Turns
 from app.delivery.verdicts import Chance, conversation_of, judged, put_off, untried
 from app.errors import InvalidMessage, NotFound, Unavailable
 from app.keyring import Keyring
@@ -90,15 +91,18 @@ class Deliveries:
             following=self._find_following,
         )
         self._sites: dict[int, Site] = {}
-        self._waiting: OrderedDict[int, None] = OrderedDict()
+        self._turns = Turns(settings.worker_connections)
         self._tasks: set[asyncio.Task[None]] = set()
         # (owner, recipient): a recipient may be claimed anew while a job of a lost lease still ends.
         self._held: dict[tuple[int, UUID], int] = {}
         self._placed_anew: OrderedDict[UUID, None] = OrderedDict()
         self.unsettled_bytes = 0
-        self.conversing = 0
 
     # --- what is in hand
+
+    @property
+    def conversing(self) -> int:
+        return self._turns.conversing
 
     @property
     def unsettled(self) -> int:
@@ -120,17 +124,21 @@ class Deliveries:
         """The sites whose mail waits for a limit: why, by the site's id as text."""
         return self._restraint.figures(self._sites)
 
-    def offer(self, job: Job) -> None:
-        """Take a claimed job in; a conversation starts for it when its site has a connection free."""
-        site = self._sites.get(job.claimed.site_id)
-        if site is None:
+    def offer(self, jobs: Sequence[Job]) -> None:
+        """Take claimed jobs in; conversations start for them, in a fair order, when their sites have a connection free."""
+        sites = []
+        for job in jobs:
             site_id = job.claimed.site_id
-            site = self._sites[site_id] = Site(site_id, self._names.of(site_id))
-            self._restraint.remind(site)
-        site.push(job)
-        self._held[job.held] = job.claimed.bytes if job.is_loaded else 0
-        self.unsettled_bytes += self._held[job.held]
-        self._start(site)
+            site = self._sites.get(site_id)
+            if site is None:
+                site = self._sites[site_id] = Site(site_id, self._names.of(site_id))
+                self._restraint.remind(site)
+            site.push(job)
+            sites.append(site)
+            self._held[job.held] = job.claimed.bytes if job.is_loaded else 0
+            self.unsettled_bytes += self._held[job.held]
+        for site in sites:
+            self._start(site)
 
     def turn_away(self, job: Job, state: RecipientState, reason: str) -> None:
         """Take a claimed job in that is not to be tried at all."""
@@ -165,44 +173,45 @@ class Deliveries:
     # --- who runs when
 
     def _start(self, site: Site) -> None:
-        if not site.buffered or site.is_resting or site.busy >= self._restraint.connections_of(site):
-            return
-        if self.conversing >= self._settings.worker_connections:
-            self._waiting[site.id] = None
-            if site.lanes[TRANSACTIONAL].count:
-                self._waiting.move_to_end(site.id, last=False)
-            return
-        site.busy += 1
-        self.conversing += 1
-        task = asyncio.create_task(self._serve(site))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """One more conversation with a site, if it may have one; as many as its pace lets go at once, if it has a pace."""
+        while site.buffered and not site.is_resting and site.busy < self._restraint.connections_of(site):
+            if not self._turns.may_begin(site):
+                return
+            flow = Flow()
+            site.busy += 1
+            self._turns.begin()
+            flow.job = self._next_job(site, flow)
+            if flow.job is None:
+                site.busy -= 1
+                self._turns.end(flow)
+                return
+            task = asyncio.create_task(self._serve(site, flow))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            if site.pace is None:
+                return
 
-    async def _serve(self, site: Site) -> None:
+    async def _serve(self, site: Site, flow: Flow) -> None:
         """Deliver the site's jobs one after the other, as long as it has any."""
-        flow = Flow()
         try:
-            while (job := flow.take_job() or self._next_job(site)) is not None:
+            while (job := flow.take_job() or self._next_job(site, flow)) is not None:
                 if not await self._deliver_safely(job, site, flow):
                     break
                 self._attempts.close_unused(flow)
-                if flow.job is None and self._others_wait(site):
+                if flow.job is None and self._turns.others_wait(site, flow):
                     break
         finally:
             site.busy -= 1
-            self.conversing -= 1
-            self._go_on(site)
+            self._end_turn(site, flow)
 
-    def _next_job(self, site: Site) -> Job | None:
+    def _next_job(self, site: Site, flow: Flow) -> Job | None:
         if not site.buffered or site.busy > self._restraint.connections_of(site):
             return None
         if site.pace is not None and not self._restraint.lets_go(site):
             return None
-        job = site.pop()
+        job = self._turns.take(site, flow)
         if job is not None:
             self._want(site.id, job.claimed.lane_class, site.lanes[job.claimed.lane_class].count)
-            if site.pace is not None:
-                self._start(site)  # it was started alone when its pace let it go on
         return job
 
     async def _is_one_too_many(self, site: Site, job: Job) -> bool:
@@ -213,17 +222,14 @@ class Deliveries:
         self._restraint.learn(site, route.provider)
         return site.busy > self._restraint.connections_of(site) or (site.pace is not None and not self._restraint.lets_go(site))
 
-    def _others_wait(self, site: Site) -> bool:
-        """Whether all conversations are under way and another site's turn has come."""
-        return bool(self._waiting) and self.conversing >= self._settings.worker_connections and next(iter(self._waiting)) != site.id
-
-    def _go_on(self, site: Site) -> None:
+    def _end_turn(self, site: Site, flow: Flow) -> None:
+        """A task of a site has ended: the next in line goes on."""
         if site.buffered:
-            self._waiting[site.id] = None
+            self._turns.stand_in_line(site)  # as what it was: behind those that waited for the same
         elif not site.busy:
             self._sites.pop(site.id, None)
-        while self._waiting and self.conversing < self._settings.worker_connections:
-            site_id, _ = self._waiting.popitem(last=False)
+        self._turns.end(flow)
+        while (site_id := self._turns.next_in_line()) is not None:
             if (waiting := self._sites.get(site_id)) is not None:
                 self._start(waiting)
 
@@ -314,10 +320,10 @@ class Deliveries:
             self._connections.is_spent(connection)
             or not self._connections.takes_ahead(connection.hop)
             or not self._may_keep(site)
-            or self._others_wait(site)
+            or self._turns.others_wait(site, flow)
         ):
             return None
-        flow.job = self._next_job(site)
+        flow.job = self._next_job(site, flow)
         if flow.job is None:
             return None
         flow.outgoing = outgoing = self._make_ready_at_once(flow.job, site, connection.hop)

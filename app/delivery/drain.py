@@ -189,6 +189,7 @@ class Drain:
         deliverables = {d.recipient_id: d for d in found}
         await self._contents.load_small(connection, rows, {d.recipient_id: d.purge_on for d in found if d.suppressed_for is None})
         await self._names.learn(connection, (row.site_id for row in rows))
+        jobs: list[Job] = []
         lost: list[UUID] = []
         for row in sorted(rows, key=lambda r: r.due_at):
             deliverable = deliverables.get(row.recipient_id)
@@ -199,7 +200,8 @@ class Drain:
                 self._deliveries.turn_away(Job(owner, row, deliverable, None, None), RecipientState.SUPPRESSED, deliverable.suppressed_for)
                 continue
             loaded = self._contents.of(store.ids.message_of(row.recipient_id))
-            self._deliveries.offer(Job(owner, row, deliverable, *loaded))
+            jobs.append(Job(owner, row, deliverable, *loaded))
+        self._deliveries.offer(jobs)
         if lost:
             await store.queue.delete_rows(connection, owner, lost)
             log.rows_without_message(len(lost))

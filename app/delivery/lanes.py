@@ -79,9 +79,17 @@ class FairBuffer:
         jobs.append(job)
         self.count += 1
 
-    def pop(self) -> Job | None:
-        while self._accounts:
+    def has_other_than(self, account_id: int | None) -> bool:
+        """Whether there is a job, and not of this account alone."""
+        return len(self._accounts) > (account_id in self._accounts)
+
+    def pop(self, without: int | None = None) -> Job | None:
+        """The next job, but for those of one account."""
+        while self.has_other_than(without):
             account, jobs = next(iter(self._accounts.items()))
+            if account == without:
+                self._accounts.move_to_end(account)
+                continue
             if self._credit[account] <= 0:
                 # Its turn is over: new credit, and to the end of the line.
                 self._credit[account] += _QUANTUM
@@ -123,9 +131,9 @@ class Site:
     def push(self, job: Job) -> None:
         self.lanes[job.claimed.lane_class].push(job)
 
-    def pop(self) -> Job | None:
-        """The next job: transactional first."""
-        return self.lanes[TRANSACTIONAL].pop() or self.lanes[BULK].pop()
+    def pop(self, *, with_bulk: bool = True, without: int | None = None) -> Job | None:
+        """The next job: transactional first; without bulk, or those of one account, if need be."""
+        return self.lanes[TRANSACTIONAL].pop(without) or (self.lanes[BULK].pop(without) if with_bulk else None)
 
     def clear(self) -> Iterator[Job]:
         for lane in self.lanes:
