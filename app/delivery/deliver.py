@@ -94,7 +94,8 @@ class Deliveries:
         self._turns = Turns(settings.worker_connections)
         self._tasks: set[asyncio.Task[None]] = set()
         # (owner, recipient): a recipient may be claimed anew while a job of a lost lease still ends.
-        self._held: dict[tuple[int, UUID], int] = {}
+        self._held: dict[tuple[int, UUID], tuple[int, int]] = {}  # its account, its bytes
+        self._rows_of: dict[int, int] = {}
         self._placed_anew: OrderedDict[UUID, None] = OrderedDict()
         self.unsettled_bytes = 0
 
@@ -111,6 +112,10 @@ class Deliveries:
     def held_of(self, owner: int) -> list[UUID]:
         """The recipients in our hands that were claimed under `owner`."""
         return [recipient_id for held_by, recipient_id in self._held if held_by == owner]
+
+    def rows_of(self, account_id: int) -> int:
+        """How many recipients of an account are in our hands."""
+        return self._rows_of.get(account_id, 0)
 
     def buffered(self, site_id: int, lane_class: int) -> int:
         site = self._sites.get(site_id)
@@ -135,14 +140,13 @@ class Deliveries:
                 self._restraint.remind(site)
             site.push(job)
             sites.append(site)
-            self._held[job.held] = job.claimed.bytes if job.is_loaded else 0
-            self.unsettled_bytes += self._held[job.held]
+            self._hold(job, job.claimed.bytes if job.is_loaded else 0)
         for site in sites:
             self._start(site)
 
     def turn_away(self, job: Job, state: RecipientState, reason: str) -> None:
         """Take a claimed job in that is not to be tried at all."""
-        self._held[job.held] = 0
+        self._hold(job, 0)
         self._settler.put(untried(job, state, reason))
 
     def settled(self, verdicts: Sequence[Verdict]) -> None:
@@ -156,8 +160,20 @@ class Deliveries:
             self._let_go(job.held)
         return taken
 
+    def _hold(self, job: Job, size: int) -> None:
+        account_id = job.claimed.account_id
+        self._held[job.held] = account_id, size
+        self._rows_of[account_id] = self._rows_of.get(account_id, 0) + 1
+        self.unsettled_bytes += size
+
     def _let_go(self, held: tuple[int, UUID]) -> None:
-        self.unsettled_bytes -= self._held.pop(held, 0)
+        account_id, size = self._held.pop(held, (None, 0))
+        if account_id is None:
+            return
+        self.unsettled_bytes -= size
+        left = self._rows_of[account_id] = self._rows_of[account_id] - 1
+        if not left:
+            del self._rows_of[account_id]
 
     async def finish_within(self, seconds: float) -> None:
         """Wait for the conversations under way, and end those that last longer."""

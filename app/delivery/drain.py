@@ -96,6 +96,7 @@ class Drain:
             in_hand=lambda: self._deliveries.unsettled,
             bytes_in_hand=lambda: self._deliveries.unsettled_bytes,
             held_of=self._deliveries.held_of,
+            rows_of=self._deliveries.rows_of,
             buffered=self._deliveries.buffered,
             take=self._take,
         )
