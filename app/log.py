@@ -59,6 +59,11 @@ def lease_lost(worker_id: int) -> None:
     _log.warning("lease_lost", worker_id=worker_id)
 
 
+def clock_is_wrong(ahead_seconds: float) -> None:
+    """This machine's clock and PostgreSQL's differ; told once, until they agree again."""
+    _log.error("clock_is_wrong", ahead_seconds=round(ahead_seconds, 1))
+
+
 def workers_given_up(worker_ids: list[int], freed: int, held: int) -> None:
     _log.warning("workers_given_up", worker_ids=worker_ids, freed=freed, held=held)
 

@@ -159,6 +159,8 @@ async def _post_webhooks(
     """Post under the worker's id; a worker that was given up goes on under its new one."""
     while not stop.is_set():
         worker_id = await lease.begun()
+        if not worker_id:
+            return
         over = asyncio.Event()
         poster = WebhookPoster(database, keyring, settings, worker_id, hear=wakes.hear_events)
         posting = asyncio.create_task(poster.run(over, woken))

@@ -49,8 +49,8 @@ _SURVEY_SHARES = 5000
 _SURVEY_REST = 20  # a survey may use a twentieth of one connection's time
 _REWIND_SECONDS = 10.0
 _REMEMBERED = 20_000
-# Bulk may fill the worker's hands to here; the rest is kept for transactional mail.
-_BULK_PART = 0.75
+# Bulk may fill the worker's hands to here, and so may any one account; the rest is kept for others' transactional mail.
+_PART = 0.75
 
 _Lane = tuple[int, int]  # site, class
 
@@ -68,6 +68,7 @@ class Claims:
         in_hand: Callable[[], int],
         bytes_in_hand: Callable[[], int],
         held_of: Callable[[int], list[UUID]],
+        rows_of: Callable[[int], int],
         buffered: Callable[[int, int], int],
         take: Callable[[Any, int, list[Claimed]], Any],
     ) -> None:
@@ -78,6 +79,8 @@ class Claims:
         self._in_hand = in_hand
         self._bytes_in_hand = bytes_in_hand
         self._held_of = held_of
+        self._rows_of = rows_of
+        self._most_of_one = max(1, int(settings.worker_buffer_rows * _PART))
         self._buffered = buffered
         self._take = take
         self._suspects = Suspects(in_hand, lambda: held_of(lease.worker_id))
@@ -160,7 +163,7 @@ class Claims:
     # --- planning
 
     def _has_room(self, lane_class: int) -> bool:
-        part = _BULK_PART if lane_class else 1.0
+        part = _PART if lane_class else 1.0
         settings = self._settings
         return self._in_hand() < settings.worker_buffer_rows * part and self._bytes_in_hand() < settings.worker_buffer_bytes * part
 
@@ -178,7 +181,8 @@ class Claims:
         self._blocked = any(self._hungry[lane_class] for lane_class in (TRANSACTIONAL, BULK) if lane_class not in classes)
         asks: list[Ask] = []
         suspects_wait = False
-        while len(asks) < _ASKS_PER_CLAIM and any(self._hungry[lane_class] for lane_class in classes):
+        later: list[_Lane] = []  # all that is known there is of an account that has its part already
+        while len(asks) + len(later) < _ASKS_PER_CLAIM and any(self._hungry[lane_class] for lane_class in classes):
             for lane_class in classes:
                 if not self._hungry[lane_class]:
                     continue
@@ -188,7 +192,13 @@ class Claims:
                 elif site_id == SUSPECT_SITE:
                     suspects_wait = True
                 elif site_id != ALONE_SITE:
-                    asks += self._asks_of(site_id, lane_class)
+                    of_site = self._asks_of(site_id, lane_class)
+                    asks += of_site
+                    if not of_site and self._is_of_full(site_id, lane_class):
+                        later.append((site_id, lane_class))
+        for site_id, lane_class in later:
+            self._hungry[lane_class][site_id] = None
+            self._blocked = True
         if suspects_wait:
             asks += self._asks_of_group()
         return asks
@@ -209,6 +219,10 @@ class Claims:
         room = _LANE_TARGET - self._buffered(site_id, lane_class)
         return self._asks_of_lane(site_id, lane_class, room) if room >= _LANE_TARGET - LOW else []
 
+    def _is_of_full(self, site_id: int, lane_class: int) -> bool:
+        known = self._known.get((site_id, lane_class), ())
+        return bool(known) and all(self._rows_of(account_id) >= self._most_of_one for account_id in known)
+
     def _asks_of_group(self) -> list[Ask]:
         room = self._suspects.room()
         if room and self._has_room(BULK):
@@ -228,7 +242,7 @@ class Claims:
         if not known or room <= 0:
             return []
         take = min(room, max(_LEAST_TAKE, room // len(known)))
-        accounts = list(islice(known, room // take))
+        accounts = list(islice((account for account in known if self._rows_of(account) < self._most_of_one), room // take))
         for account_id in accounts:
             known.move_to_end(account_id)
         return [Ask(Share(site_id, lane_class, account_id), known[account_id], take) for account_id in accounts]
@@ -238,11 +252,13 @@ class Claims:
     async def _claim(self, asks: list[Ask]) -> int:
         """Claim; how many rows there were."""
         owner = self._lease.worker_id
+        # No more than half of the room that is left: a part of it is nobody's alone.
+        limit = min(_ROWS_PER_CLAIM, max(1, (self._settings.worker_buffer_rows - self._in_hand()) // 2))
         for ask in asks:
             self._told_again.discard(ask.share)
         try:
             async with self._database.hot() as connection:
-                rows = await store.queue.claim(connection, owner, asks, _ROWS_PER_CLAIM)
+                rows = await store.queue.claim(connection, owner, asks, limit)
                 if rows:
                     self._suspects.take(rows)
                     await self._take(connection, owner, rows)
@@ -250,17 +266,17 @@ class Claims:
             for ask in asks:
                 self._hungry[ask.share.lane_class][ask.share.site_id] = None
             raise
-        self._learn(asks, rows)
+        self._learn(asks, rows, limit)
         return len(rows)
 
-    def _learn(self, asks: list[Ask], rows: list[Claimed]) -> None:
+    def _learn(self, asks: list[Ask], rows: list[Claimed], limit: int) -> None:
         last: dict[Share, datetime] = {}
         count: dict[Share, int] = {}
         for row in rows:
             share = row.share
             count[share] = count.get(share, 0) + 1
             last[share] = max(last.get(share, EPOCH), row.due_at)
-        if len(rows) >= _ROWS_PER_CLAIM:
+        if len(rows) >= limit:
             asks = self._met(asks, count)
         for ask in asks:
             share = ask.share

@@ -105,8 +105,10 @@ class Contents:
             accounts, ids = zip(*missing, strict=True)
             for mould in await store.moulds.load_moulds(connection, accounts, ids, day):
                 key = (mould.account_id, mould.id)
-                moulds[key] = self._moulds[key] = mould
-                self._mould_bytes += mould.kept_bytes
+                if key not in self._moulds:  # large contents are loaded side by side: another load may have brought it meanwhile
+                    self._moulds[key] = mould
+                    self._mould_bytes += mould.kept_bytes
+                moulds[key] = self._moulds[key]
         for key in wanted & self._moulds.keys():
             self._moulds.move_to_end(key)
         while self._mould_bytes > _MOULD_BYTES:

@@ -5,15 +5,17 @@
 
 It lives in the arq worker's process but does not depend on it: without Valkey it polls. Told to stop, it claims no more, gives back
 what it has not begun, finishes the conversations under way, settles, and leaves; what does not end in time is freed as maybe sent.
+PostgreSQL may be away when it is told to: then outcomes wait for it as long as conversations may last.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -32,6 +34,7 @@ from app.delivery.lease import Lease
 from app.delivery.placing import Placing
 from app.delivery.route import Router
 from app.delivery.settle import Settler, Verdict
+from app.delivery.site_names import SiteNames
 from app.jobs import Wakes
 from app.keyring import Keyring
 from app.store.queue import UNKNOWN_SITE, Claimed, Share
@@ -41,6 +44,8 @@ _PROMOTED_AT_ONCE = 1000
 _LOOKS_PER_POLL = 5  # for what has become due, while there is some
 _WIDEN_AFTER_SECONDS = 0.5
 _NARROW_AFTER_SECONDS = 30.0
+_BEGIN_AGAIN_SECONDS = 1.0
+_LEAST_SETTLING_SECONDS = 5.0
 
 
 class Drain:
@@ -67,10 +72,12 @@ class Drain:
         self._connections = Connections(settings, tls_context)
         self._settler = Settler(database, wakes, self._on_settled)
         self._contents = Contents(database)
+        self._names = SiteNames()
         self._deliveries = Deliveries(
             database,
             settings,
             lease=self.lease,
+            names=self._names,
             domains=domains,
             contents=self._contents,
             filler=Filler(templates, settings),
@@ -89,6 +96,7 @@ class Drain:
             in_hand=lambda: self._deliveries.unsettled,
             bytes_in_hand=lambda: self._deliveries.unsettled_bytes,
             held_of=self._deliveries.held_of,
+            rows_of=self._deliveries.rows_of,
             buffered=self._deliveries.buffered,
             take=self._take,
         )
@@ -113,7 +121,8 @@ class Drain:
 
     async def run(self) -> None:
         """Deliver until told to stop, then leave cleanly."""
-        await self._begin()
+        if not await self._begin():
+            return
         claiming = asyncio.create_task(self._claims.run(), name="claims")
         loops = [
             asyncio.create_task(_for_ever(name, loop), name=name)
@@ -133,39 +142,45 @@ class Drain:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _begin(self) -> None:
-        while True:
+    async def _begin(self) -> bool:
+        """Whether there is a lease; none when we are told to stop before PostgreSQL gives one."""
+        while not self._stop.is_set():
             try:
                 await self.lease.begin()
-                return
+                return True
             except store.db.CONNECTION_ERRORS as error:
                 log.loop_failed("lease", error)
-                await asyncio.sleep(1)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), _BEGIN_AGAIN_SECONDS)
+        self.lease.forgo()
+        return False
 
     async def _leave(self, claiming: asyncio.Task[None]) -> None:
-        """The clean stop: claims first, then what is not begun, then what is under way, then the books."""
+        """The clean stop: claims first, then what is not begun, then what is under way, then the books.
+
+        A step that fails takes none of the others with it. If the last one does, our lease runs out and others take over.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._settings.drain_seconds
         self._claims.stop()
         await claiming
-        released = 0
-        try:
-            await self.lease.tell_stopping()
-            released = await self._give_back(self._deliveries.take_back())
-            await self._deliveries.finish_within(self._settings.drain_seconds)
-            async with asyncio.timeout(5):
-                await self._settler.wait_idle()
-            await self._connections.close()
-            await self.lease.end()
-        except store.db.CONNECTION_ERRORS as error:  # TimeoutError is one of them: an OSError
-            log.loop_failed("leaving", error)  # our lease runs out and others take over
-        log.worker_stopped(self.lease.worker_id, released)
+        await _try("stopping", self.lease.tell_stopping())
+        unbegun = self._deliveries.take_back()
+        given_back = await _try("giving back", self._give_back(unbegun))
+        await self._deliveries.finish_within(ends_at - loop.time())
+        await _try("settling", asyncio.wait_for(self._settler.wait_idle(), max(ends_at - loop.time(), _LEAST_SETTLING_SECONDS)))
+        if not given_back:  # PostgreSQL was away; what it has back now is not freed as maybe sent
+            given_back = await _try("giving back", self._give_back(unbegun))
+        await _try("closing", self._connections.close())
+        await _try("leaving", self.lease.end())
+        log.worker_stopped(self.lease.worker_id, len(unbegun) if given_back else 0)
 
-    async def _give_back(self, jobs: list[Job]) -> int:
+    async def _give_back(self, jobs: list[Job]) -> None:
         for owner, own in groupby(sorted(jobs, key=lambda j: j.owner), key=lambda j: j.owner):
             given = list(own)
             async with self._database.hot() as connection:
                 await store.queue.release(connection, owner, [job.claimed.recipient_id for job in given])
             self._wakes.tell_ready({job.claimed.share for job in given})
-        return len(jobs)
 
     # --- claimed rows become jobs
 
@@ -174,6 +189,8 @@ class Drain:
         found = await store.deliverables.load_deliverables(connection, [r.account_id for r in rows], [r.recipient_id for r in rows])
         deliverables = {d.recipient_id: d for d in found}
         await self._contents.load_small(connection, rows, {d.recipient_id: d.purge_on for d in found if d.suppressed_for is None})
+        await self._names.learn(connection, (row.site_id for row in rows))
+        jobs: list[Job] = []
         lost: list[UUID] = []
         for row in sorted(rows, key=lambda r: r.due_at):
             deliverable = deliverables.get(row.recipient_id)
@@ -184,7 +201,8 @@ class Drain:
                 self._deliveries.turn_away(Job(owner, row, deliverable, None, None), RecipientState.SUPPRESSED, deliverable.suppressed_for)
                 continue
             loaded = self._contents.of(store.ids.message_of(row.recipient_id))
-            self._deliveries.offer(Job(owner, row, deliverable, *loaded))
+            jobs.append(Job(owner, row, deliverable, *loaded))
+        self._deliveries.offer(jobs)
         if lost:
             await store.queue.delete_rows(connection, owner, lost)
             log.rows_without_message(len(lost))
@@ -262,6 +280,16 @@ class Drain:
 
     def _on_want(self, site_id: int, lane_class: int, buffered: int) -> None:
         self._claims.want(site_id, lane_class, buffered)
+
+
+async def _try(step: str, doing: Awaitable[None]) -> bool:
+    """Whether a step of leaving could be made."""
+    try:
+        await doing
+    except Exception as error:
+        log.loop_failed(step, error)
+        return False
+    return True
 
 
 async def _for_ever(name: str, loop: Coroutine[Any, Any, None]) -> None:

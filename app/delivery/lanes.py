@@ -79,9 +79,17 @@ class FairBuffer:
         jobs.append(job)
         self.count += 1
 
-    def pop(self) -> Job | None:
-        while self._accounts:
+    def has_other_than(self, account_id: int | None) -> bool:
+        """Whether there is a job, and not of this account alone."""
+        return len(self._accounts) > (account_id in self._accounts)
+
+    def pop(self, without: int | None = None) -> Job | None:
+        """The next job, but for those of one account."""
+        while self.has_other_than(without):
             account, jobs = next(iter(self._accounts.items()))
+            if account == without:
+                self._accounts.move_to_end(account)
+                continue
             if self._credit[account] <= 0:
                 # Its turn is over: new credit, and to the end of the line.
                 self._credit[account] += _QUANTUM
@@ -103,10 +111,11 @@ class FairBuffer:
 class Site:
     """One receiving site that this worker serves: its two lanes, how many conversations are under way, and what holds it back."""
 
-    __slots__ = ("busy", "id", "is_known", "is_resting", "lanes", "pace", "provider", "silence")
+    __slots__ = ("busy", "id", "is_known", "is_resting", "lanes", "name", "pace", "provider", "silence")
 
-    def __init__(self, site_id: int) -> None:
+    def __init__(self, site_id: int, name: str | None = None) -> None:
         self.id = site_id
+        self.name = name  # None for lanes of exceptions, whose rows are of many sites
         self.lanes = (FairBuffer(), FairBuffer())
         self.busy = 0
         self.is_known = False  # whether a route has told of its limits
@@ -122,9 +131,9 @@ class Site:
     def push(self, job: Job) -> None:
         self.lanes[job.claimed.lane_class].push(job)
 
-    def pop(self) -> Job | None:
-        """The next job: transactional first."""
-        return self.lanes[TRANSACTIONAL].pop() or self.lanes[BULK].pop()
+    def pop(self, *, with_bulk: bool = True, without: int | None = None) -> Job | None:
+        """The next job: transactional first; without bulk, or those of one account, if need be."""
+        return self.lanes[TRANSACTIONAL].pop(without) or (self.lanes[BULK].pop(without) if with_bulk else None)
 
     def clear(self) -> Iterator[Job]:
         for lane in self.lanes:

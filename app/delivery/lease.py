@@ -3,7 +3,8 @@
 Workers hold the lease, not rows: a heartbeat row on the database's clock, rows that name their owner. This end keeps a deadline on
 the monotonic clock, reckoned from before the heartbeat was sent, so it always ends before the database's; it is asked right before
 every final dot. A worker that was given up gets a new id and goes on: what it still holds under the old id counts for nothing.
-Every heartbeat also looks for others whose lease is over, or who have died on this machine, and frees what they had.
+Every heartbeat also looks for others whose lease is over, or who have died on this machine, and frees what they had; and it reads the
+database's clock, by which mail expires and is tried again (`now`): this machine's own may be days ahead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -26,6 +28,7 @@ from app.store.workers import LiveWorker
 # The dot must have left well before somebody else may take the row.
 _MARGIN_SECONDS = 1.0
 _LATE_RETRY_SECONDS = 0.5
+_WRONG_CLOCK_SECONDS = 60.0
 
 
 class Lease:
@@ -44,6 +47,8 @@ class Lease:
         self.live: list[LiveWorker] = []
         self.slots: dict[int, int] = {}
         self._deadline = 0.0
+        self._epoch = time.time() - time.monotonic()  # what makes the database's time of ours
+        self._clock_is_wrong = False
         self._count = 0
         self._place = 0
         self._begun = asyncio.Event()
@@ -53,6 +58,10 @@ class Lease:
     def holds(self, owner: int) -> bool:
         """Whether rows claimed under `owner` are still ours to send: asked right before a final dot."""
         return owner == self.worker_id and time.monotonic() < self._deadline - _MARGIN_SECONDS
+
+    def now(self) -> datetime:
+        """The time on the database's clock, which the times of mail are on; never ahead of it."""
+        return datetime.fromtimestamp(time.monotonic() + self._epoch, UTC)
 
     def slot_of(self, site_id: int) -> tuple[int, int] | None:
         """(slots, our place among them) of a site in the live workers' order, or None when the site is others'.
@@ -80,8 +89,12 @@ class Lease:
         self._begun.set()
         log.worker_started(self.worker_id, self._name)
 
+    def forgo(self) -> None:
+        """It was told to stop before it had one."""
+        self._begun.set()
+
     async def begun(self) -> int:
-        """The worker's id, when it has one."""
+        """The worker's id, when it has one; 0 when it will have none."""
         await self._begun.wait()
         return self.worker_id
 
@@ -135,7 +148,16 @@ class Lease:
         self._count = len(serving) if self.worker_id in serving else 0
         self._place = serving.index(self.worker_id) if self._count else 0
         self.slots = await store.sites.read_slots(connection)
+        await self._read_clock(connection)
         await self._take_over(connection, died)
+
+    async def _read_clock(self, connection: Any) -> None:
+        theirs = await store.ground.read_clock(connection)
+        self._epoch = theirs - time.monotonic()  # not by our own clock: that may be set at any moment
+        ahead = time.time() - theirs
+        was_wrong, self._clock_is_wrong = self._clock_is_wrong, abs(ahead) > _WRONG_CLOCK_SECONDS
+        if self._clock_is_wrong and not was_wrong:
+            log.clock_is_wrong(ahead)
 
     async def _take_over(self, connection: Any, died: Sequence[int]) -> None:
         """Free the rows of dead workers, in one transaction with giving them up."""

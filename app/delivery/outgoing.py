@@ -97,11 +97,16 @@ def make_outgoing(job: Job, hops: Sequence[Hop], signing: Signing, marks: Marks)
 
 
 class Flow:
-    """The next job of a serving task, if it was taken out before its turn, and the connection on which its envelope has left."""
+    """The next job of a serving task, if it was taken out before its turn, and the connection on which its envelope has left.
 
-    __slots__ = ("connection", "job", "outgoing")
+    `account_id` and `is_bulk` say what its conversation is counted for (delivery.turns).
+    """
+
+    __slots__ = ("account_id", "connection", "is_bulk", "job", "outgoing")
 
     def __init__(self) -> None:
+        self.account_id: int | None = None
+        self.is_bulk = False
         self.job: Job | None = None
         self.outgoing: Outgoing | None = None
         self.connection: Connection | None = None

@@ -61,15 +61,16 @@ class Providers:
     def of_site(self, hosts: Iterable[str]) -> Provider | None:
         """The entry of a set of MX hosts (lower case): all of them must fit it."""
         names = [host for host in hosts if host]
-        return next((entry for entry in self._by_mx if names and all(_fits(name, entry.mx) for name in names)), None)
+        return next((entry for entry in self._by_mx if names and all(fits(name, entry.mx) for name in names)), None)
 
     def tls_of(self, domain: str, site: Provider | None) -> Tls:
         """What is asked of connections for mail to a domain at a site."""
-        entry = next((entry for entry in self._by_domain if _fits(domain, entry.domains)), site)
+        entry = next((entry for entry in self._by_domain if fits(domain, entry.domains)), site)
         return entry.tls if entry is not None else Tls.OPPORTUNISTIC
 
 
-def _fits(name: str, ends: Sequence[str]) -> bool:
+def fits(name: str, ends: Sequence[str]) -> bool:
+    """Whether a name is one of these; one with a dot in front is the end of many."""
     return any(name.endswith(end) if end.startswith(".") else name == end for end in ends)
 
 

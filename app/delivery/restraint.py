@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from app.config import Settings
 from app.delivery.conversation import Conversation, Phase
@@ -43,14 +43,14 @@ class Restraint:
         """Give a site that has mail again what is known of it."""
         site.silence = self._silent.get(site.id)
         site.provider, site.pace = self._limited.get(site.id, (None, None))
-        site.is_known = site.provider is not None
+        site.is_known = site.provider is not None or site.id <= 0
 
     def learn(self, site: Site, provider: Provider | None) -> None:
         """What the providers' file says of a site, told with the first route to it."""
         if site.is_known:
             return
         site.is_known = True
-        if provider is None or not provider.words or site.id <= 0:
+        if provider is None or not provider.words:
             return
         site.provider = provider
         site.pace = Pace(provider.messages_per_second) if provider.messages_per_second else None
@@ -110,7 +110,7 @@ class Restraint:
         silence = site.silence
         if silence is None or not (seconds := silence.lasts(time.monotonic())):
             return None
-        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        until = self._lease.now() + timedelta(seconds=seconds)
         return f"the site cannot be reached, last {silence.reason}; it is left alone until {until:%H:%M:%S} UTC", seconds
 
     def figures(self, sites: Mapping[int, Site]) -> dict[str, str]:

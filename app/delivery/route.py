@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from app.config import Settings
 from app.delivery.conversation import Hop
-from app.delivery.providers import Provider, Providers
+from app.delivery.providers import Provider, Providers, fits
 from app.ip import is_this_machine, refusal_of, source_for
 from app.resolver import Found, Lack, Missing, Resolver
 
@@ -39,14 +39,16 @@ MOST_HOSTS = 8  # of an MX set: some list fifty
 MOST_HOPS = 16
 LONGEST_SITE_NAME = 200
 
-# Receivers whose customers' MX names differ though the system behind them is one; by the end of the host name.
-_FAMILIES = (
-    (".google.com", "google.com"),
-    (".googlemail.com", "google.com"),
-    (".mail.protection.outlook.com", "outlook.com"),
-    (".mx.microsoft", "outlook.com"),
-    (".olc.protection.outlook.com", "outlook.com"),
-)
+# Receivers whose customers' MX names differ though the system behind them is one (as in the providers' file: with a dot in front all that
+# end so). Mail hosts alone: a site is shared, so anything else of theirs that somebody names as his MX must not lie in its lane.
+_FAMILIES = {
+    "google.com": (
+        "smtp.google.com",
+        *(host for name in ("aspmx", "gmail-smtp-in", "gmr-smtp-in") for host in (f"{name}.l.google.com", f".{name}.l.google.com")),
+        *(f"aspmx{number}.googlemail.com" for number in range(2, 6)),
+    ),
+    "outlook.com": (".mail.protection.outlook.com", ".olc.protection.outlook.com", ".mx.microsoft"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,4 +258,4 @@ def _site_of(hosts: Iterable[str]) -> str:
 
 
 def _family_of(host: str) -> str | None:
-    return next((family for end, family in _FAMILIES if host.endswith(end)), None)
+    return next((family for family, hosts in _FAMILIES.items() if fits(host, hosts)), None)

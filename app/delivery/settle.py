@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
@@ -131,7 +130,7 @@ class Settler:
             if any(v.suppresses for v in batch):
                 async with connection.transaction():
                     counted = await store.settlement.settle(connection, settlements)
-                    await self._suppress(connection, batch, {s.recipient_id for s in counted})
+                    await self._suppress(connection, [batch[s.place] for s in counted])
             else:
                 counted = await store.settlement.settle(connection, settlements)
         now = time.time()
@@ -144,14 +143,14 @@ class Settler:
         self._wakes.tell_events({s.account_id for s in settlements})
 
     @staticmethod
-    async def _suppress(connection: HotConnection, batch: Sequence[Verdict], counted: set[UUID]) -> None:
+    async def _suppress(connection: HotConnection, counted: Sequence[Verdict]) -> None:
         """Consequences come with the event, and only with one that counted."""
         await suppress(
             connection,
             [
                 Suppressed(v.settlement.account_id, v.suppresses[0], v.suppresses[1], v.settlement.recipient_id)
-                for v in batch
-                if v.suppresses is not None and v.settlement.recipient_id in counted
+                for v in counted
+                if v.suppresses is not None
             ],
         )
 

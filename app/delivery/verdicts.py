@@ -23,7 +23,7 @@ from app.store.states import RecipientState
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """What a next attempt depends on beside the job: the time now, the first wait, and a random number in [0, 1) for the jitter."""
+    """What a next attempt depends on beside the job: the database's time, the first wait, and a random number in [0, 1) for the jitter."""
 
     now: datetime
     first_wait_seconds: float

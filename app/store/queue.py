@@ -21,7 +21,7 @@ from sqlalchemy import Boolean, Column, DateTime, Index, Integer, SmallInteger, 
 from app.store.db import HotConnection, metadata
 
 UNKNOWN_SITE = 0  # nobody has looked the domain up yet
-NO_SITE = -1  # the domain has no route now: delivery finds out why and says so
+NO_SITE = -1  # the domain has no route now, or another each time: delivery finds out why and says so
 SUSPECT_SITE = -2  # workers died with it: a few at once are claimed
 ALONE_SITE = -3  # … again and again: claimed alone
 
@@ -189,12 +189,14 @@ async def promote_due(connection: HotConnection, limit: int) -> list[Share]:
     return [Share(*row) for row in await connection.fetch(_PROMOTE, limit)]
 
 
-async def release(connection: HotConnection, owner: int, recipient_ids: Sequence[UUID]) -> None:
-    """Give claimed rows back untried: a worker that stops, or that claimed more than it can hold."""
+async def release(connection: HotConnection, owner: int, recipient_ids: Sequence[UUID], site_id: int | None = None) -> None:
+    """Give claimed rows back untried, to another lane if one is named: a worker that stops, or that finds their domain elsewhere."""
     await connection.execute(
-        "UPDATE queue SET owner = NULL, claims = claims - 1, due_at = now() WHERE recipient_id = ANY($1::uuid[]) AND owner = $2",
+        "UPDATE queue SET owner = NULL, claims = claims - 1, due_at = now(), site_id = coalesce($3, site_id)"
+        " WHERE recipient_id = ANY($1::uuid[]) AND owner = $2",
         recipient_ids,
         owner,
+        site_id,
     )
 
 

@@ -1,7 +1,8 @@
 """The statement that settles a batch of outcomes: queue, attempts, recipients, events and owed reports at once, fenced by the owner.
 
 A row is settled by the worker that owns it, or not at all: an outcome told by a worker whose claim was taken over is kept as
-a stale attempt and changes no state; of who was erased meanwhile it keeps no words. Final outcomes leave the queue; the others go back
+a stale attempt and changes no state; of who was erased meanwhile it keeps no words. A batch may have both words on one recipient, the
+old owner's and the new one's: what counts is told by its place in the batch. Final outcomes leave the queue; the others go back
 with the time of their next attempt (held: 'infinity'). One round trip, and its own transaction unless the caller has one open; what the
 events say is the word of events.record. A bounce that is reported after delivery is the one thing that changes a final state.
 """
@@ -58,7 +59,7 @@ class Settlement:
 
 @dataclass(slots=True)
 class Settled:
-    recipient_id: UUID
+    place: int  # of its settlement in the batch
     events: int  # the recipient's count of events, this one included
     attempts: int
     maybe_sent: bool
@@ -69,18 +70,18 @@ WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::int[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::int[], $9::bool[], $10::uuid[],
         $26::bool[]
-    ) AS i(owner, account_id, recipient_id, state, due_at, reason, reply, site_id, final, attempt_id, maybe_sent)
+    ) WITH ORDINALITY AS i(owner, account_id, recipient_id, state, due_at, reason, reply, site_id, final, attempt_id, maybe_sent, place)
 ), gone AS (
     DELETE FROM queue q USING input i
     WHERE q.recipient_id = i.recipient_id AND q.owner = i.owner AND i.final
-    RETURNING q.recipient_id, q.maybe_sent OR i.maybe_sent AS maybe_sent
+    RETURNING i.place, q.maybe_sent OR i.maybe_sent AS maybe_sent
 ), back AS (
     UPDATE queue q
     SET owner = NULL, claims = 0, ready = false, due_at = coalesce(i.due_at, 'infinity'), site_id = coalesce(i.site_id, q.site_id),
         attempts = q.attempts + (i.attempt_id IS NOT NULL)::int, maybe_sent = q.maybe_sent OR i.maybe_sent
     FROM input i
     WHERE q.recipient_id = i.recipient_id AND q.owner = i.owner AND NOT i.final
-    RETURNING q.recipient_id, q.maybe_sent
+    RETURNING i.place, q.maybe_sent
 ), owned AS MATERIALIZED (
     SELECT * FROM gone UNION ALL SELECT * FROM back
 ), tried AS (
@@ -88,14 +89,14 @@ WITH input AS MATERIALIZED (
                           connect_ms, total_ms, stale)
     SELECT i.account_id, i.recipient_id, i.attempt_id, i.owner, i.state, a.phase, a.code, a.enhanced,
            CASE WHEN e.erased THEN NULL ELSE a.reply END, CASE WHEN e.erased THEN NULL ELSE a.mx END,
-           CASE WHEN e.erased THEN NULL ELSE a.ip END, a.source, a.tls, a.connect_ms, a.total_ms, o.recipient_id IS NULL
+           CASE WHEN e.erased THEN NULL ELSE a.ip END, a.source, a.tls, a.connect_ms, a.total_ms, o.place IS NULL
     FROM unnest($10::uuid[], $11::text[], $12::smallint[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
                 $18::text[], $19::int[], $20::int[])
          AS a(id, phase, code, enhanced, reply, mx, ip, source, tls, connect_ms, total_ms)
     JOIN input i ON i.attempt_id = a.id
-    LEFT JOIN owned o ON o.recipient_id = i.recipient_id
+    LEFT JOIN owned o ON o.place = i.place
     CROSS JOIN LATERAL (  -- who is in the queue is not erased: only for late outcomes is it asked
-        SELECT CASE WHEN o.recipient_id IS NULL THEN (
+        SELECT CASE WHEN o.place IS NULL THEN (
             SELECT r.address = '{ERASED}' FROM recipients r
             WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
         ) END AS erased
@@ -106,17 +107,17 @@ WITH input AS MATERIALIZED (
     SET state = i.state, reason = i.reason, last_reply = coalesce(i.reply, r.last_reply), next_attempt_at = i.due_at,
         attempts = r.attempts + (i.attempt_id IS NOT NULL)::int, events = r.events + 1, maybe_sent = r.maybe_sent OR o.maybe_sent,
         settled_at = CASE WHEN i.final THEN now() END
-    FROM input i JOIN owned o ON o.recipient_id = i.recipient_id
+    FROM input i JOIN owned o ON o.place = i.place
     WHERE r.account_id = i.account_id AND r.id = i.recipient_id AND r.id BETWEEN $21 AND $22
-    RETURNING r.account_id, r.id, r.events, r.attempts, r.maybe_sent, r.state, r.dsn
+    RETURNING i.place, r.account_id, r.id, r.events, r.attempts, r.maybe_sent, r.state, r.dsn
 ), recorded AS (
     INSERT INTO events (account_id, id, about, type, number, facts)
     SELECT t.account_id, e.id, t.id, e.type, t.events, e.facts::json
-    FROM told t JOIN unnest($3::uuid[], $23::uuid[], $24::text[], $25::text[]) AS e(recipient_id, id, type, facts) ON e.recipient_id = t.id
+    FROM told t JOIN unnest($23::uuid[], $24::text[], $25::text[]) WITH ORDINALITY AS e(id, type, facts, place) ON e.place = t.place
 ), owed AS (
     {owing("told")}
 )
-SELECT id, events, attempts, maybe_sent FROM told
+SELECT place - 1, events, attempts, maybe_sent FROM told
 """  # noqa: S608  (what is owed)
 
 

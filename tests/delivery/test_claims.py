@@ -47,6 +47,7 @@ async def test_a_full_claim_leaves_no_lane_behind(database: Database, redis_url:
         in_hand=lambda: 0,
         bytes_in_hand=lambda: 0,
         held_of=lambda _owner: [],
+        rows_of=lambda _account: 0,
         buffered=lambda _site, _class: 0,
         take=take,
     )
@@ -85,6 +86,7 @@ async def test_room_made_during_a_survey_is_not_forgotten(database: Database, re
         in_hand=lambda: in_hand[0],
         bytes_in_hand=lambda: 0,
         held_of=lambda _owner: [],
+        rows_of=lambda _account: 0,
         buffered=lambda _site, _class: 0,
         take=take,
     )
@@ -111,9 +113,10 @@ async def test_room_made_during_a_survey_is_not_forgotten(database: Database, re
 
 
 class _Hands:
-    """A worker with endless room, and what it has claimed."""
+    """A worker with endless room unless it is to keep what it takes, and what it has claimed."""
 
-    def __init__(self, database: Database, wakes: Wakes, **settings: Any) -> None:
+    def __init__(self, database: Database, wakes: Wakes, *, keeps: bool = False, **settings: Any) -> None:
+        self._keeps = keeps
         self._database = database
         self._wakes = wakes
         self._settings = Settings(**settings)
@@ -127,9 +130,10 @@ class _Hands:
             self._settings,
             lease,
             self._wakes,
-            in_hand=lambda: 0,
+            in_hand=lambda: len(self.taken) if self._keeps else 0,
             bytes_in_hand=lambda: 0,
             held_of=lambda _owner: [row.recipient_id for row in self.taken],
+            rows_of=lambda account: self._keeps * sum(row.account_id == account for row in self.taken),
             buffered=lambda _site, _class: 0,
             take=self._take,
         )
@@ -206,6 +210,26 @@ async def test_what_another_worker_serves_wakes_nobody_here(database: Database, 
         assert list(hands.claims._known) == [(7, 0)]
         await hands.until(1)
     assert [row.site_id for row in hands.taken] == [7]
+
+
+async def test_no_account_fills_the_hands(database: Database, redis_url: str) -> None:
+    """Its hosts are slow, so that nothing of it is settled: others' transactional mail is claimed all the same."""
+    slow = await write(database, *[a_message() for _ in range(400)])
+    (other,) = await write(database, a_message(account_id=2))
+    async with database.hot() as connection:
+        await store.queue.place(connection, [row.id for row in slow], [100 + number % 20 for number in range(400)])
+    async with _Hands(database, Wakes(redis_url), keeps=True, poll_seconds=0.1, worker_buffer_rows=100) as hands:
+        await hands.until(75)
+        await asyncio.sleep(0.5)
+        async with database.hot() as connection:
+            await store.queue.place(connection, [other.id], [7])
+        async with asyncio.timeout(20):
+            while hands.taken[-1].account_id != 2:
+                await asyncio.sleep(0.02)
+        assert 75 <= len(hands.taken) < 100
+        hands.taken = [row for row in hands.taken if row.account_id == 2]  # the slow ones are settled at last
+        hands.claims.room_made()
+        await hands.until(76)
 
 
 async def _find_nothing(*_given: Any) -> list[Share]:

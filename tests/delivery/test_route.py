@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -58,6 +60,11 @@ ZONES: dict[str, Any] = {
     "*.outlook.com": {"A": [PUBLIC]},
     "g1.test": {"MX": [[1, "aspmx.l.google.com"], [5, "alt1.aspmx.l.google.com"]]},
     "g2.test": {"MX": [[1, "smtp.google.com"]]},
+    "g3.test": {"MX": [[1, "aspmx.l.google.com"], [5, "aspmx2.googlemail.com"]]},
+    "web.test": {"MX": [[1, "www.google.com"]]},
+    "shop-c.test": {"MX": [[0, "shopc-test.n-v1.mx.microsoft"]]},
+    "*.mx.microsoft": {"A": [PUBLIC]},
+    "*.googlemail.com": {"A": [PUBLIC]},
     "*.google.com": {"A": [PUBLIC]},
     "strange.test": {"MX": [[10, "mx.one.test"], [10, "mx.two.example"]]},
     "mx.one.test": {"A": [PUBLIC]},
@@ -74,6 +81,18 @@ async def server() -> AsyncIterator[DnsServer]:
 def router(server: DnsServer, *, seed: int = 1, ipv6: bool = True, providers: Providers | None = None, **settings: Any) -> Router:
     resolver = Resolver([server.address], longest_query_seconds=0.4)
     return Router(resolver, Settings(helo_name="relay.test", **settings), seed=seed, has_ipv6=lambda: ipv6, providers=providers)
+
+
+def without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel with ipv6.disable=1."""
+
+    class OnlyIpv4(socket.socket):
+        def __init__(self, family: int = -1, *given: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *given, **named)
+
+    monkeypatch.setattr(socket, "socket", OnlyIpv4)
 
 
 async def route(server: DnsServer, domain: str, **settings: Any) -> Route:
@@ -151,6 +170,14 @@ async def test_without_ipv6_only_hosts_that_have_nothing_else_are_tried_by_it(se
     assert [hop.address for hop in (await route(server, "six.test", ipv6=False)).hops] == ["2606:4700::1"]
 
 
+async def test_a_kernel_that_makes_no_ipv6_sockets_has_the_ipv4_route(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_ipv6(monkeypatch)
+    asking = Router(Resolver([server.address], longest_query_seconds=0.4), Settings(helo_name="relay.test"))
+    found = await asking.resolve("shop.test")
+    assert isinstance(found, Route)
+    assert [hop.address for hop in found.hops] == [PUBLIC, "8.8.8.8"]
+
+
 async def test_a_route_carries_the_limits_of_its_site_and_the_tls_of_its_domain(server: DnsServer) -> None:
     big = Provider("big", mx=(".big.test",), connections=2, deliveries_per_connection=7, tls=Tls.REQUIRED)
     bank = Provider("bank", domains=("bank.test",), tls=Tls.VERIFY)
@@ -178,6 +205,9 @@ async def test_private_hops_are_allowed_when_the_operator_says_so(server: DnsSer
         ("shop-b.test", "outlook.com"),
         ("g1.test", "google.com"),
         ("g2.test", "google.com"),
+        ("g3.test", "google.com"),
+        ("web.test", "www.google.com"),
+        ("shop-c.test", "outlook.com"),
         ("strange.test", "(mx.one.test|mx.two.example)"),
     ],
 )

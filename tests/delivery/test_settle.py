@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from app import store
 from app.delivery.settle import Settler, Verdict
 from app.jobs import Wakes
 from app.store.db import CONNECTION_ERRORS, Database, HotConnection
+from app.store.states import RecipientState
 from tests.builders import a_message, a_settlement, a_worker, claim_all, write
 
 _TURNS = range(6)
@@ -80,3 +82,23 @@ async def test_what_was_sent_is_written_with_its_words(database_url: str, redis_
         assert [tuple(row) for row in await connection.fetch("SELECT reply, stale FROM attempts")] == [("queued", False)]
         assert await connection.fetchval("SELECT state FROM recipients") == "delivered"
     await database.close()
+
+
+async def test_a_late_word_suppresses_nobody(database: Database, redis_url: str) -> None:
+    """Not even in one batch with the word that counts."""
+    wakes, zombie, heir = Wakes(redis_url), await a_worker(database), await a_worker(database)
+    await write(database, a_message("ada@x.test"))
+    (late,) = await claim_all(database, zombie)
+    async with database.hot() as connection:
+        await store.queue.free_rows_of(connection, [zombie])
+    (again,) = await claim_all(database, heir)
+    settler = Settler(database, wakes, lambda _verdicts: None)
+    settler.put(Verdict(a_settlement(zombie, late, RecipientState.BOUNCED), ("ada@x.test", "invalid_mailbox"), time.time()))
+    settler.put(Verdict(a_settlement(heir, again), None, time.time()))
+    settling = asyncio.create_task(settler.run())
+    async with asyncio.timeout(20):
+        await settler.wait_idle()
+    settling.cancel()
+    async with database.hot() as connection:
+        assert await connection.fetchval("SELECT state FROM recipients") == "delivered"
+        assert await connection.fetchval("SELECT count(*) FROM suppressions") == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from app import store
 from app.store.db import Database
 from app.store.states import FINAL, TRANSITIONS, RecipientState, may_become
@@ -62,6 +64,30 @@ async def test_a_zombie_changes_no_state(database: Database) -> None:
         (settled,) = await store.settlement.settle(connection, [a_settlement(heir, again)])
         assert settled.maybe_sent
         assert await store.settlement.settle(connection, [a_settlement(heir, again)]) == [], "a second settle of one claim"
+
+
+@pytest.mark.parametrize("zombie_first", [True, False])
+async def test_of_two_words_on_one_recipient_in_a_batch_the_owners_counts(database: Database, zombie_first: bool) -> None:
+    """A worker that was given up goes on under a new id, and may claim anew what a job of its old one is still about."""
+    zombie, heir = await a_worker(database), await a_worker(database)
+    await write(database, a_message())
+    (late,) = await claim_all(database, zombie)
+    async with database.hot() as connection:
+        await store.queue.free_rows_of(connection, [zombie])
+    (again,) = await claim_all(database, heir)
+    deferred = a_settlement(zombie, late, RecipientState.DEFERRED, due_at=datetime.now(UTC) + timedelta(hours=1), facts='{"of":"zombie"}')
+    delivered = a_settlement(heir, again, facts='{"of":"heir"}')
+    batch = [deferred, delivered] if zombie_first else [delivered, deferred]
+    async with database.hot() as connection:
+        (settled,) = await store.settlement.settle(connection, batch)
+        assert batch[settled.place] is delivered
+        assert await connection.fetchval("SELECT count(*) FROM queue") == 0
+        row = await connection.fetchrow("SELECT state, events, attempts, next_attempt_at FROM recipients")
+        assert tuple(row) == ("delivered", 1, 1, None)
+        told = await connection.fetch("SELECT type, number, facts->>'of' FROM events WHERE number > 0")
+        assert [tuple(one) for one in told] == [("message.delivered", 1, "heir")]
+        tried = await connection.fetch("SELECT worker, outcome, stale FROM attempts ORDER BY worker")
+        assert [tuple(one) for one in tried] == [(zombie, "deferred", True), (heir, "delivered", False)]
 
 
 async def test_a_zombie_brings_no_words_about_who_was_erased(database: Database) -> None:

@@ -18,6 +18,7 @@ from app.config import Settings
 from app.resolver import Resolver
 from app.watch import reach
 from app.watch.findings import Finding
+from tests.delivery.test_route import without_ipv6
 from tests.doubles.certificate import a_certificate
 from tests.doubles.dns import DnsServer
 from tests.doubles.sink import Sink
@@ -71,6 +72,12 @@ async def test_the_resolver(dns: DnsServer, resolver: Resolver) -> None:
     assert verdicts(await reach.check_resolver(resolver, "known.test")) == ["warn"]
     assert verdicts(await reach.check_resolver(resolver, "broken.test")) == ["fail"]
     assert verdicts(await reach.check_resolver(Resolver(["127.0.0.1:1"], longest_query_seconds=0.5), "known.test")) == ["fail"]
+
+
+def test_our_addresses_on_a_kernel_that_makes_no_ipv6_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = reach.local_addresses()
+    without_ipv6(monkeypatch)
+    assert reach.local_addresses() == [address for address in usual if ":" not in address]
 
 
 async def test_port_25(resolver: Resolver) -> None:
