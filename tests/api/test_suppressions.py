@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +22,7 @@ async def add(tenant: Any, *rows: Any) -> Any:
     return answer.json()
 
 
-async def import_csv(tenant: Any, content: bytes, content_type: str = "text/csv") -> Any:
+async def import_csv(tenant: Any, content: bytes | AsyncIterator[bytes], content_type: str = "text/csv") -> Any:
     return await tenant.client.post("/v1/suppressions/import", content=content, headers={"content-type": content_type})
 
 
@@ -178,3 +181,39 @@ async def test_a_large_file_has_more_than_a_slice(shop: Any) -> None:
 @pytest.mark.parametrize(("content", "content_type", "status"), [(b"a@b.test", "text/plain", 415), (b"x" * 100_000, "text/csv", 400)])
 async def test_files_that_are_none(shop: Any, content: bytes, content_type: str, status: int) -> None:
     assert (await import_csv(shop, content, content_type)).status_code == status
+
+
+async def test_a_file_of_wrong_lines_is_not_read_to_its_end_and_keeps_nobody_waiting(shop: Any, rival: Any) -> None:
+    longest, stop = 0.0, asyncio.Event()
+
+    async def watch() -> None:
+        nonlocal longest
+        while not stop.is_set():
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - began)
+
+    watching = asyncio.create_task(watch())
+    read = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal read
+        yield b"good@wrong-lines.test\n"
+        for _ in range(100):
+            read += 1
+            yield b"a\n" * 32_768
+
+    answer = await import_csv(shop, pieces())
+    stop.set()
+    await watching
+    assert answer.status_code == 422
+    assert "1 addresses were added" in answer.json()["detail"]
+    assert read < 5
+    assert longest < 0.15
+
+
+async def test_a_file_with_many_wrong_lines_beside_more_good_ones_is_read_to_its_end(shop: Any) -> None:
+    lines = [f"a{n}@many-lines.test\nwrong\n" for n in range(11_000)]
+    answer = await import_csv(shop, ("z@many-lines.test\n" + "".join(lines) + "last@many-lines.test\n").encode())
+    told = answer.json()
+    assert (told["added"], told["refused"]) == (11_002, 11_000)
