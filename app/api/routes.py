@@ -171,7 +171,7 @@ def _mount_sending(app: FastAPI) -> None:
         tags=["keys"],
         responses={
             201: _answer(keys.CreatedKey, "The key, for the only time.", None, {}),
-            **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+            **refusals(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra={"requestBody": json_body(keys.KeyBody, keys.EXAMPLE)},
     )
@@ -185,7 +185,7 @@ def _mount_sending(app: FastAPI) -> None:
         tags=["smtp-credentials"],
         responses={
             201: _answer(smtp_credentials.CreatedSmtpCredential, "User name and password, for the only time.", None, {}),
-            **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+            **refusals(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra={"requestBody": json_body(smtp_credentials.SmtpCredentialBody, smtp_credentials.EXAMPLE)},
     )
