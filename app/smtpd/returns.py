@@ -89,7 +89,7 @@ class Return(Connection):
         if len(transaction.recipients) >= most:
             raise Refusal("452 4.5.3 Too many recipients at once: send to the others afterwards")
         if not transaction.recipients:
-            self.door.crowd.introduce(self)
+            self.door.crowd.introduce(self, self.place)
             self.set_deadline(self.door.session_seconds)
         if found not in transaction.recipients:
             transaction.recipients.append(found)
@@ -113,7 +113,8 @@ class Return(Connection):
             raise Refusal(f"{error.smtp_reply} {error.message}") from error
 
     async def _take_message(self, transaction: _Transaction) -> str:
-        coming = Incoming(self.door.room, self.door.most_bytes if transaction.is_inbound else self.door.most_report_bytes)
+        most_bytes = self.door.most_bytes if transaction.is_inbound else self.door.most_report_bytes
+        coming = Incoming(self.door.room, self.place, most_bytes)
         try:
             await read_to_end(self._reader, lambda piece: self._take(coming, piece))
             raw = unstuffed(coming.whole())

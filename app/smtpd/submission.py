@@ -75,7 +75,7 @@ class Submission(Connection):
                 await self.say(launder(refusal.reply))
                 raise Refusal("421 4.7.0 Too many failed log-ins") from refusal
             raise
-        self.door.crowd.introduce(self)
+        self.door.crowd.introduce(self, _holder(self._credential))
         self.set_deadline(self.door.session_seconds)
         await self.push("235 2.7.0 Welcome")
 
@@ -166,7 +166,7 @@ class Submission(Connection):
 
     async def _take_message(self, credential: SmtpCredential, transaction: _Transaction) -> str:
         """Read the content and hand it in; the reply to it."""
-        coming = Incoming(self.door.room, self.door.most_bytes)
+        coming = Incoming(self.door.room, _holder(credential), self.door.most_bytes)
         guard, passage = self.door.guard, None
         try:
             await read_to_end(self._reader, lambda piece: self._take(coming, piece))
@@ -209,6 +209,11 @@ class Submission(Connection):
         # A piece is 64 KB or the rest: octets that come more slowly than that in the time of silence are none.
         self._reset_timeout()
         coming.take(piece)
+
+
+def _holder(credential: SmtpCredential) -> str:
+    """Whose share of the door it uses: one account's credentials are one holder."""
+    return f"account {credential.sender.account_id}"
 
 
 def _decode(text: str) -> bytes:
