@@ -17,7 +17,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from app.mail.parts import Part, read_parts
+from app.mail.compose import Part
+from app.mail.parts import read_parts
 from app.mail.transfer import break_quoted, encode_octets, encode_text
 
 _DEEPEST = 10
