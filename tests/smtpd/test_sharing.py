@@ -80,7 +80,7 @@ def test_who_is_slow_goes_when_there_is_little_room() -> None:
         slow.take(PIECE)
     now = 329.0
     last.take(PIECE[:1000])
-    now = 350.0
+    now = 340.0
     quick.take(PIECE[:1000])
     with pytest.raises(Refusal, match=r"421 4\.4\.2"):
         last.take(PIECE[:1000])
