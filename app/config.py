@@ -80,11 +80,15 @@ class Settings(BaseSettings):
         None, description="PEM file of its certificate with the chain; read again when it changes. None: one signed by itself."
     )
     submission_key: Path | None = Field(None, description="PEM file of the certificate's key. None: it is in the certificate's file.")
-    submission_connections: int = Field(2000, description="Most connections to one SMTP process.", ge=1)
+    submission_connections: int = Field(2000, description="Most connections to one SMTP process; one account alone has half of them.", ge=1)
     submission_connections_per_address: int = Field(
         200, description="Most connections of one IP address (IPv6: one /64) to one SMTP process.", ge=1
     )
-    submission_bytes: int = Field(256 * 1024 * 1024, description="Content of unfinished messages that one SMTP process may hold.", ge=1)
+    submission_bytes: int = Field(
+        256 * 1024 * 1024,
+        description="Content of unfinished messages that one SMTP process may hold; of one account, alone, half of it.",
+        ge=1,
+    )
     submission_login_seconds: float = Field(120.0, description="How long a client may take to log in.", gt=0)
     submission_idle_seconds: float = Field(300.0, description="How long a client may be silent (RFC 5321: at least 300).", gt=0)
     submission_session_seconds: float = Field(3600.0, description="How long a session may last after its log-in.", gt=0)
@@ -105,7 +109,11 @@ class Settings(BaseSettings):
     )
     return_connections: int = Field(500, description="Most connections to it in one SMTP process.", ge=1)
     return_connections_per_address: int = Field(50, description="Most of them from one address (of IPv6, from one /64).", ge=1)
-    return_bytes: int = Field(128 * 1024 * 1024, description="Content of unfinished mail that one SMTP process may hold there.", ge=1)
+    return_bytes: int = Field(
+        128 * 1024 * 1024,
+        description="Content of unfinished mail that one SMTP process may hold there; of one address, alone, half of it.",
+        ge=1,
+    )
     return_most_bytes: int = Field(5 * 1024 * 1024, description="Longest mail that is taken back.", ge=1)
     inbound_most_bytes: int = Field(
         25 * 1024 * 1024, description="Longest mail that is taken in for an account, by an inbound route.", ge=1
@@ -129,7 +137,7 @@ class Settings(BaseSettings):
     smarthost: str | None = Field(None, description="host:port that takes all mail, instead of delivery to each domain's MX.")
     smtp_port: int = Field(25, description="Port of receiving servers. Anything but 25 is for tests.", ge=0, le=65535)
     dns_servers: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Resolvers as comma-separated ip or ip:port; empty: those of the system."
+        (), description="Resolvers as comma-separated ip or ip:port, for mail and webhooks; empty: those of the system."
     )
     allow_private_next_hops: bool = Field(
         False, description="Deliver to loopback and private addresses found by MX. For development and tests."
@@ -164,7 +172,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(25.0, description="How long a worker told to stop finishes conversations under way.", ge=0)
 
     # --- keeping
-    content_retention_days: int = Field(30, description="Days after which message content is dropped.", ge=1)
+    content_retention_days: int = Field(
+        30, description="Days after which message content is dropped; up to a sixth later what is kept or waits for weeks more.", ge=1
+    )
     history_retention_days: int = Field(400, description="Days after which messages, attempts and events are dropped.", ge=1)
     second_look_seconds: float = Field(
         300.0, description="After so long an open or a click is looked at again: person or machine, by what came with it.", gt=0

@@ -18,6 +18,7 @@ from typing import Any
 from arq import cron
 from arq.connections import RedisSettings
 from arq.worker import Worker
+from sqlalchemy.exc import DBAPIError
 
 from app import log, store
 from app.accounts.domains import DomainBook
@@ -55,21 +56,36 @@ Chore = Callable[[store.db.Database, Settings], Awaitable[dict[str, Any]]]
 
 async def make_partitions(database: store.db.Database, settings: Settings) -> dict[str, Any]:
     async with database.transaction() as connection:
-        made = await store.partitions.make_partitions(
-            connection, datetime.now(UTC).date(), content_days_ahead=settings.content_retention_days + 7
-        )
+        days_ahead = store.partitions.content_days_ahead(settings.content_retention_days)
+        made = await store.partitions.make_partitions(connection, datetime.now(UTC).date(), content_days_ahead=days_ahead)
     return {"made": len(made)}
 
 
 async def drop_partitions(database: store.db.Database, settings: Settings) -> dict[str, Any]:
-    async with database.transaction() as connection:
-        dropped = await store.partitions.drop_partitions(
+    async with database.reading() as connection:
+        old = await store.partitions.list_old_partitions(
             connection,
             datetime.now(UTC).date(),
             history_days=settings.history_retention_days,
             webhook_attempt_days=settings.webhook_attempt_days,
         )
-    return {"dropped": len(dropped)}
+    dropped, held = 0, set()
+    for name in old:
+        parent, _ = store.partitions.split_name(name)
+        if parent in held:
+            continue
+        try:
+            async with database.transaction() as connection:
+                await store.partitions.drop_partition(connection, name)
+        except DBAPIError as error:
+            if not store.partitions.is_lock_refused(error):
+                raise
+            held.add(parent)
+        else:
+            dropped += 1
+    if held:
+        raise TimeoutError(f"{dropped} dropped, and none of {', '.join(sorted(held))}: somebody holds them, perhaps a dump")
+    return {"dropped": dropped}
 
 
 async def drop_old_keys(database: store.db.Database, _settings: Settings) -> dict[str, Any]:
@@ -98,12 +114,18 @@ CHORES: dict[str, tuple[Chore, timedelta]] = {
 
 
 async def run_due_chores(database: store.db.Database, settings: Settings) -> None:
-    """Run the chores whose time has come; one worker at a time takes each."""
+    """Run the chores whose time has come; one worker at a time takes each. One that fails is due again, and holds up no other."""
     for name, (chore, every) in CHORES.items():
         async with database.transaction() as connection:
             due = await store.chores.take_chore(connection, name, every)
-        if due:
+        if not due:
+            continue
+        try:
             log.chore_done(name, **await chore(database, settings))
+        except Exception as error:
+            log.loop_failed(f"chore {name}", error)
+            async with database.transaction() as connection:
+                await store.chores.give_back_chore(connection, name)
 
 
 async def _chores_cron(ctx: dict[str, Any]) -> None:

@@ -104,6 +104,27 @@ async def test_chores_run_once_in_their_time(database: Database, settings: Setti
         )
 
 
+async def test_what_a_dump_holds_is_dropped_when_it_is_over(database: Database, settings: Settings) -> None:
+    """And the chore that failed meanwhile keeps no other from its turn."""
+    at = NOW - timedelta(days=40)
+    async with database.transaction() as connection:
+        await store.partitions.make_partitions(connection, at.date(), content_days_ahead=0)
+    old = {f"{parent}_p{at:%Y%m%d}" for parent in store.partitions.CONTENT_TABLES}
+
+    async def left() -> set[str]:
+        async with database.reading() as connection:
+            return old & await store.partitions.list_partitions(connection)
+
+    async with database.hot() as reader, reader.transaction():
+        await reader.execute("LOCK TABLE content IN ACCESS SHARE MODE")
+        await worker.run_due_chores(database, settings)
+        assert await left() == {f"content_p{at:%Y%m%d}"}
+        names = {row[0] for row in await reader.fetch("SELECT name FROM chores")}
+        assert names == set(worker.CHORES) - {"drop_partitions"}
+    await worker.run_due_chores(database, settings)
+    assert not await left()
+
+
 async def test_mail_that_came_in_goes_as_other_mail_does(database: Database, settings: Settings) -> None:
     """Its content by its day, the rest with history."""
     for days_ago in (0, 40, HISTORY_DAYS + 8):

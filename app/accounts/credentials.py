@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
 from app.accounts.memory import Remembered
-from app.errors import AccountPaused, Forbidden, NotFound, Unauthenticated
+from app.errors import AccountPaused, Conflict, Forbidden, NotFound, Unauthenticated
 from app.keyring import Keyring
 
 # What a key may be allowed; "*" is all of them, later ones included.
@@ -117,11 +117,16 @@ async def create_key(
     scopes: Iterable[str],
     expires_at: datetime | None = None,
 ) -> tuple[str, str]:
-    """Make a key; returns its id and the key itself, which nobody can read again. ValueError for an unknown scope."""
+    """Make a key; returns its id and the key itself, which nobody can read again. ValueError for an unknown scope.
+
+    Conflict when the account has so many that hold; one that is over gives way.
+    """
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope != ALL and scope not in SCOPES]
     if unknown or not wanted:
         raise ValueError(f"Unknown scope; known are {ALL}, {', '.join(SCOPES)}.")
+    if not await store.accounts.make_room_for_key(connection, account_id):
+        raise Conflict(f"This account has {store.accounts.MOST_KEYS} API keys, which is the most: revoke one of them.")
     key_id, secret = _random_text(_ID_LENGTH), _random_text(_SECRET_LENGTH)
     pepper_id = keyring.current_id
     await store.accounts.insert_key(

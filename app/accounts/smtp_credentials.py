@@ -25,7 +25,7 @@ from app import store
 from app.accounts.credentials import Sender
 from app.accounts.memory import Remembered
 from app.accounts.streams import unknown_stream
-from app.errors import FieldError, InvalidRequest, NotFound
+from app.errors import Conflict, FieldError, InvalidRequest, NotFound
 from app.ip import Network, address_of
 from app.keyring import Keyring
 from app.mail.address import normalise_domain, parse_mailbox
@@ -145,7 +145,13 @@ def check_wish(wish: Wish, streams: Sequence[str] | None = None) -> Wish:
 
 
 async def create_smtp_credential(connection: AsyncConnection, keyring: Keyring, account_id: int, wish: Wish) -> tuple[Any, str]:
-    """Make one of a checked wish; returns its row and the password, which nobody can read again."""
+    """Make one of a checked wish; returns its row and the password, which nobody can read again.
+
+    Conflict when the account has so many that hold; a revoked one gives way.
+    """
+    if not await store.smtp_credentials.make_room_for_smtp_credential(connection, account_id):
+        most = store.smtp_credentials.MOST_SMTP_CREDENTIALS
+        raise Conflict(f"This account has {most} SMTP credentials, which is the most: revoke one of them.")
     user_name = "smtp-" + "".join(secrets.choice(_NAME_ALPHABET) for _ in range(12))
     password, pepper_id = _new_password(), keyring.current_id
     row = {

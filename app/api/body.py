@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import types
+from collections.abc import AsyncIterator, Generator
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
@@ -72,7 +73,7 @@ async def read_mail(request: Request, most_bytes: int) -> bytes:
 
 async def _read_whole(request: Request, most_bytes: int) -> bytes:
     _check_declared(request, most_bytes)
-    first = await _receive(request)
+    first = await _receive_first(request)
     body: bytes = first.get("body", b"")
     if len(body) > most_bytes:
         raise _too_large(most_bytes)
@@ -181,8 +182,36 @@ async def _read_rest(request: Request, start: bytes, most_bytes: int) -> bytes:
         _bytes_under_way -= size
 
 
+async def _receive_first(request: Request) -> Any:
+    """The first piece. It is at hand as a rule, and then no timer is made for it."""
+    coming = request.receive().__await__()
+    try:
+        waits_for = next(coming)
+    except StopIteration as at_hand:
+        return _check_there(at_hand.value)
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return _check_there(await _go_on(waits_for, coming))
+    except TimeoutError as error:
+        raise HTTPException(408, "The request body did not come.") from error
+
+
+@types.coroutine
+def _go_on(waits_for: Any, begun: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Wait on, for what was begun by hand and waits for this."""
+    try:
+        yield waits_for
+    except BaseException as error:
+        begun.throw(error)
+        raise
+    return (yield from begun)
+
+
 async def _receive(request: Request) -> Any:
-    message = await request.receive()
+    return _check_there(await request.receive())
+
+
+def _check_there(message: Any) -> Any:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message

@@ -229,7 +229,7 @@ router.add_api_route(
     response_model=None,
     responses={
         201: {"model": CreatedSmtpCredential, "description": "User name and password, for the only time."},
-        **refusals(400, 401, 403, 408, 413, 415, 422, 503),
+        **refusals(400, 401, 403, 408, 409, 413, 415, 422, 503),
     },
     openapi_extra={"requestBody": json_body(SmtpCredentialBody, EXAMPLE)},
     route_class_override=RawRoute,

@@ -4,12 +4,14 @@
     ada@example.com,bulk,unsubscribe
 
 An import is read as it comes, in slices that are each written when they are whole: what was written stays when the connection breaks,
-and the same file may be sent again. A line that is wrong is refused alone, and told by its number. Without a head the columns are
+and the same file may be sent again. A line that is wrong is refused alone, and told by its number; what is mostly wrong lines is not read
+to its end. Without a head the columns are
 those above; without a stream an address goes onto the list of all (`*`), without a reason it is an `import`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -29,7 +31,7 @@ from app.api.body import read_pieces
 from app.api.door import House, RawRoute, allow, answer_json, find_sender, header_of, house_of
 from app.api.openapi import refusals
 from app.api.suppressions import names_of_streams
-from app.errors import FieldError, MalformedRequest
+from app.errors import FieldError, InvalidRequest, MalformedRequest
 from app.events.suppression import Reason
 from app.mail.times import show_time
 from app.store.suppressions import EVERY_STREAM, NewSuppression, Place
@@ -37,7 +39,10 @@ from app.store.suppressions import EVERY_STREAM, NewSuppression, Place
 MOST_IMPORT_BYTES = 64 * 1024 * 1024
 MOST_LINE_BYTES = 4096
 MOST_TOLD = 1000
+# With so many refused, and fewer taken, it is another kind of file.
+_MOST_REFUSED = 10_000
 _SLICE = 1000
+_LINES_AT_ONCE = 200  # then others have the loop
 _PAGE = 5000
 _COLUMNS = ("email", "stream", "reason")
 _EXAMPLE = "email,stream,reason\r\nada@example.com,bulk,unsubscribe\r\n"
@@ -109,6 +114,10 @@ class _Import:
         else:
             self.rows.append(read)
 
+    def is_another_kind(self) -> bool:
+        """Whether it is mostly wrong, as far as it was read."""
+        return self.refused >= _MOST_REFUSED and self.refused > self.added + self.known + len(self.rows)
+
     def _is_head(self, cells: list[str]) -> bool:
         names = [cell.lower() for cell in cells]
         if "email" not in names:
@@ -140,6 +149,14 @@ async def import_file(request: Request) -> Response:
         file.take(number, line)
         if len(file.rows) >= _SLICE:
             await _write(house, file)
+        if number % _LINES_AT_ONCE == 0:
+            await asyncio.sleep(0)
+            if file.is_another_kind():
+                await _write(house, file)
+                raise InvalidRequest(
+                    f"{file.refused} lines were refused, more than were taken, and the rest was not read;"
+                    f" {file.added} addresses were added. Line {file.errors[0]['line']}: {file.errors[0]['detail']}"
+                )
     await _write(house, file)
     return answer_json({"added": file.added, "known": file.known, "refused": file.refused, "errors": file.errors})
 

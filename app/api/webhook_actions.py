@@ -157,10 +157,7 @@ async def try_endpoint(request: Request, sender: Writer, id: str) -> Response:  
         raise Conflict("A test of this endpoint is under way.")
     _under_test.add(endpoint_id)
     try:
-        settings = house.settings
-        attempt = await post_test(
-            found, secrets, allow_private=settings.webhook_allow_private, timeout_seconds=settings.webhook_timeout_seconds
-        )
+        attempt = await post_test(found, secrets, house.settings)
     finally:
         _under_test.discard(endpoint_id)
     async with house.database.hot() as connection:

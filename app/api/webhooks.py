@@ -30,7 +30,7 @@ from app.events.posts import SECRET_PURPOSE, new_secret, show_secret
 from app.events.record import EventType
 from app.events.urls import MOST_URL_LENGTH, check_url
 from app.store.ids import new_id, parse_public_id, public_id, time_of
-from app.store.webhooks import MOST_COUNTED, MOST_ENDPOINTS, Endpoint, Lag
+from app.store.webhooks import MOST_COUNTED, MOST_COUNTED_IN_LIST, MOST_ENDPOINTS, Endpoint, Lag
 
 MOST_BODY_BYTES = 16 * 1024
 MOST_BATCH_SIZE = 500
@@ -104,7 +104,9 @@ class WebhookLag(BaseModel):
     """What the endpoint has not been told yet."""
 
     model_config = ConfigDict(extra="forbid")
-    events: Annotated[int, Field(description=f"Events that were not posted yet; counted up to {MOST_COUNTED}.")]
+    events: Annotated[
+        int, Field(description=f"Events that were not posted yet; counted up to {MOST_COUNTED}, in a list up to {MOST_COUNTED_IN_LIST}.")
+    ]
     seconds: Annotated[float, Field(description="The age of the oldest of them.")]
     waiting_posts: Annotated[int, Field(description="Posts that failed and are tried again.")]
     next_retry_at: DateTime | None
@@ -190,7 +192,7 @@ async def create_endpoint(request: Request) -> Response:
 async def list_endpoints(request: Request, sender: Reader) -> Response:
     async with house_of(request).database.reading() as connection:
         found = await store.webhooks.list_endpoints(connection, sender.account_id)
-        shown = [show_endpoint(one, await store.webhooks.read_lag(connection, one.id)) for one in found]
+        shown = [show_endpoint(one, await store.webhooks.read_lag(connection, one.id, MOST_COUNTED_IN_LIST)) for one in found]
     return answer_json({"webhooks": shown})
 
 

@@ -8,7 +8,7 @@ Rules:
 * At most 64 KB of an answer are read. An answer stands however slowly or badly its body comes; that of 2xx is waited for less.
 * A connection is kept only when the post went out whole and its answer was read whole.
 
-Connecting, DNS, TLS, keeping, writing and parsing are aiohttp's; its session, request and response objects stand above them for
+Connecting, TLS, keeping, writing and parsing are aiohttp's; its session, request and response objects stand above them for
 what a post never has (cookies, redirects, uploads, compression, tracing) and cost more than the rest, so they are left out.
 A failure, a refusal included, is a value (`Answer` without a status), never an exception. What it means is left to the caller.
 """
@@ -31,8 +31,11 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
 
+from app.config import Settings
+from app.events.names import Names
 from app.events.urls import PORTS
 from app.ip import Network, is_this_machine, refusal_of
+from app.resolver import Resolver
 
 MOST_ANSWER_BYTES = 64 * 1024
 _SUCCESS_BODY_SECONDS = 2.0
@@ -84,10 +87,10 @@ class GuardedClient:
         self._connector = aiohttp.TCPConnector(
             socket_factory=Guard(allow_private=allow_private),
             ssl=tls_context or ssl.create_default_context(),
-            resolver=resolver,
+            resolver=resolver or Names(Resolver()),
             limit=0,  # callers bound what they have in flight; a shared bound would let one slow receiver starve the others
             keepalive_timeout=30,
-            ttl_dns_cache=10,
+            use_dns_cache=False,  # the resolver keeps what it was told
         )
         self._loop = asyncio.get_running_loop()
         self._request_to = lru_cache(maxsize=1024)(self._make_request)
@@ -180,6 +183,15 @@ def _abandon(connection: Connection) -> None:
     if connection.transport is not None:
         connection.transport.abort()
     connection.close()
+
+
+def client_of(settings: Settings) -> GuardedClient:
+    """The client as the house is set."""
+    return GuardedClient(
+        allow_private=settings.webhook_allow_private,
+        timeout_seconds=settings.webhook_timeout_seconds,
+        resolver=Names(Resolver(settings.dns_servers)),
+    )
 
 
 class Guard:

@@ -18,6 +18,7 @@ Rules:
 6. No order is promised, and a post may come twice (a crash, a lost answer): the webhook-id is the same each time.
 7. Long down: after a day the account is told by an event (webhook.failing), after three the endpoint is disabled (webhook.disabled),
    as it is by 410. The cursor stays; the account's own feed and its other endpoints tell.
+8. A worker posts for 48 endpoints at a time. While others wait, an endpoint has a turn of some seconds, however much it has to post.
 
 What a post looks like stands in `posts`, where it may go in `addresses` and `egress`, what a round decides in `rounds`, which events
 an endpoint wants in `filters`, what is kept of single posts in `attempts`, and posting once more in `replays`.
@@ -40,7 +41,7 @@ from app import log, store
 from app.config import Settings
 from app.events import replays
 from app.events.attempts import AttemptBook, outcome_of
-from app.events.egress import Answer, GuardedClient
+from app.events.egress import Answer, GuardedClient, client_of
 from app.events.filters import Wanted, keep_wanted
 from app.events.notices import tell_account
 from app.events.patience import Patience, hurried, jittered
@@ -58,6 +59,7 @@ BATCHES_IN_FLIGHT = 4
 FAILING_AFTER = 3  # failures in a row: a receiver that fails now and then keeps its speed
 FAILING_IN_FLIGHT = 2
 ENDPOINTS_AT_ONCE = 48
+TURN_SECONDS = 5.0
 REPLAYS_AT_ONCE = 8
 WINDOW_EVENTS = 500
 MOST_WINDOW_EVENTS = 2000
@@ -97,6 +99,8 @@ class WebhookPoster:
         self._next_claim = 0.0
         self._owner = False  # whether any endpoint was this worker's when it last claimed
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._turn_ends: dict[UUID, float] = {}  # of those that run
+        self._others_wait = False
         self._stragglers: dict[UUID, set[asyncio.Task[None]]] = {}
         self._replaying: dict[UUID, asyncio.Task[None]] = {}
         self._secrets = SecretBox(keyring)
@@ -104,9 +108,7 @@ class WebhookPoster:
 
     async def run(self, stop: asyncio.Event, wake: asyncio.Event) -> None:
         """Post until `stop` is set; `wake` says that there may be new events. Ends when the posts under way are settled."""
-        self._client = self._given_client or GuardedClient(
-            allow_private=self._settings.webhook_allow_private, timeout_seconds=self._settings.webhook_timeout_seconds
-        )
+        self._client = self._given_client or client_of(self._settings)
         stopped, woken = asyncio.create_task(stop.wait()), asyncio.create_task(wake.wait())
         try:
             while not stop.is_set():
@@ -148,29 +150,38 @@ class WebhookPoster:
             log.loop_failed("webhooks", error)
             return RECOVERY_SECONDS
         random.shuffle(due)
-        for endpoint_id in due[: max(ENDPOINTS_AT_ONCE - len(self._running), 0)]:
+        free = max(ENDPOINTS_AT_ONCE - len(self._running), 0)
+        self._others_wait = len(due) > free
+        for endpoint_id in due[:free]:
+            self._turn_ends[endpoint_id] = time.monotonic() + TURN_SECONDS
             self._running[endpoint_id] = asyncio.create_task(self._serve(endpoint_id, wake), name=f"webhook {endpoint_id}")
         return self._settings.poll_seconds
 
     async def _start_replays(self, connection: HotConnection) -> None:
-        for due in await store.webhook_replays.find_due_replays(connection, self._worker_id, list(self._replaying)):
+        found = await store.webhook_replays.find_due_replays(connection, self._worker_id, list(self._replaying))
+        random.shuffle(found)  # the oldest would have their places until they are over
+        for due in found:
             if len(self._replaying) < REPLAYS_AT_ONCE:
                 self._replaying[due.endpoint_id] = asyncio.create_task(self._replay(due), name=f"replay {due.id}")
 
     async def _serve(self, endpoint_id: UUID, wake: asyncio.Event) -> None:
-        """Rounds of one endpoint while there is something to post."""
+        """Rounds of one endpoint while there is something to post, and its turn is not over."""
         posted = False
         try:
-            while not self._stopping and (pause := await self._go_round(endpoint_id)) is not None:
+            while not self._must_leave(endpoint_id) and (pause := await self._go_round(endpoint_id)) is not None:
                 posted = True
                 await asyncio.sleep(pause)
         except Exception as error:  # one endpoint's trouble is not the others'
             log.loop_failed("webhook_endpoint", error)
             await asyncio.sleep(RECOVERY_SECONDS)
         finally:
-            del self._running[endpoint_id]
+            del self._running[endpoint_id], self._turn_ends[endpoint_id]
             if posted:
-                wake.set()  # for events that came while this endpoint was passed over as busy
+                wake.set()  # for events that came while this endpoint was passed over as busy, and for who waits for its place
+
+    def _must_leave(self, endpoint_id: UUID) -> bool:
+        """Whether an endpoint begins nothing more now. One that runs no longer has only answers to wait for."""
+        return self._stopping or (self._others_wait and self._turn_ends.get(endpoint_id, 0.0) < time.monotonic())
 
     async def _finish(self) -> None:
         """Rounds under way have been cut: they end when their last answers came or were parked."""
@@ -265,7 +276,7 @@ class WebhookPoster:
         """One post after the other, until the round hands out no more."""
         try:
             while not current.is_closed():
-                if self._stopping:
+                if self._must_leave(current.endpoint.id):
                     current.cut()
                 handed = current.next()
                 if handed is None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from uuid import UUID
 import orjson
 from prometheus_client import Counter, Histogram
 
-from app import store
+from app import log, store
 from app.accounts.credentials import Sender
 from app.accounts.domains import DomainBook
 from app.accounts.streams import StreamBook
@@ -37,6 +37,7 @@ from app.jobs import Wakes
 from app.mail.compose import Draft
 from app.mail.finish import NULL_SENDER
 from app.mail.trace import received_field
+from app.store.partitions import content_days_ahead, make_content_day, purge_day
 from app.store.queue import Share
 from app.store.states import RecipientState
 from app.store.submissions import NewMessage, NewRecipient
@@ -117,7 +118,8 @@ class Intake:
         self._settings = settings
         self._wakes = wakes
         self._keys_under_way: set[tuple[int, str]] = set()
-        self._content_days: set[Any] = set()
+        self._content_days: set[date] = set()
+        self._making_days = asyncio.Lock()  # or many who need new ones would take all connections
         self._writers: dict[str, Any] = {}  # connections, by line
         self._commits = self._line("small", settings.accept_group_bytes)
         self._large_commits = self._line("large", LARGE_BYTES)
@@ -240,6 +242,8 @@ class Intake:
         domain = await admission.admit_sender(self._domains, sender, draft)
         stream = await admission.admit_stream(self._streams, sender, submission.stream)
         times = admission.admit_times(self._settings, stream, submission.send_at, submission.expires_at, now)
+        if times.purge_on not in self._content_days:
+            times = replace(times, purge_on=await self._make_content_day(times.purge_on, now.date()))
         message_id = store.ids.new_message_id(now.timestamp())
         return Frame(
             account_id=sender.account_id,
@@ -268,7 +272,6 @@ class Intake:
 
     async def _write(self, line: str, group: Sequence[NewMessage]) -> list[Verdict]:
         """One transaction: the group and the beginning of its history. Called by the group commits alone, each one group at a time."""
-        await self._ensure_content_days({message.purge_on for message in group})
         connection = await self._writer_of(line)
         await self._contents.moulds.write(connection, (message.mould for message in group if message.mould is not None))
         written = await store.submissions.write_submissions(connection, group)
@@ -284,15 +287,23 @@ class Intake:
         if connection is None or connection.is_closed():
             connection = self._writers[line] = await self._database.open_hot(lock_timeout_ms=LOCK_TIMEOUT_MS)
             self._contents.moulds.forget_written()
+            self._content_days.clear()
         return connection
 
-    async def _ensure_content_days(self, days: set[Any]) -> None:
-        """Days far ahead (a send_at in months) get their partition when they are first needed."""
-        if days <= self._content_days:
-            return
-        async with self._database.transaction() as connection:
-            await store.partitions.make_content_days(connection, sorted(days))
-        self._content_days |= days
+    async def _make_content_day(self, day: date, today: date) -> date:
+        """The day whose partition holds what goes on `day`, made where it is missing; nobody but who needs it waits for that."""
+        day = purge_day(day, today, days_ahead=content_days_ahead(self._settings.content_retention_days))
+        async with self._making_days:
+            if day in self._content_days:
+                return day
+            try:
+                async with self._database.transaction() as connection:
+                    await make_content_day(connection, day)
+            except store.db.AWAY as error:
+                log.accept_failed(1, error)
+                raise store.db.away("nothing was accepted") from error
+            self._content_days.add(day)
+            return day
 
     async def _receipt(self, message: NewMessage, verdict: Verdict) -> Receipt:
         if verdict is None:

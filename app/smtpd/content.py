@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 
 from app.smtpd.door import Room
@@ -21,6 +22,9 @@ from app.smtpd.replies import Refusal
 
 _END = b"\r\n.\r\n"
 _DOT_LINE = 3  # of the end, what is not content
+# What a line of 64 kbit/s carries; asked for only while room is scarce, and not of the first pieces.
+_SLOW_BYTES_A_SECOND = 8_000
+_SLOW_AFTER_SECONDS = 30.0
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # How much of the end has been seen, and what the next octet makes of it (Knuth, Morris, Pratt); 5 is the end.
 _NEXT = ({13: 1}, {10: 2, 13: 1}, {46: 3, 13: 1}, {13: 4}, {10: 5, 13: 1})
@@ -75,23 +79,31 @@ def tidy(raw: bytes) -> bytes:
 
 
 class Incoming:
-    """One message that is coming in, as far as it is kept: in the room of all sessions, up to `most_bytes`."""
+    """One message that is coming in, as far as it is kept: in the room of all sessions, up to `most_bytes`, for `holder`'s share of it."""
 
-    def __init__(self, room: Room, most_bytes: int) -> None:
+    def __init__(self, room: Room, holder: str, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._room = room
+        self._holder = holder
         self._most_bytes = most_bytes
+        self._clock = clock
+        self._began = clock()
         self._pieces: list[bytes] = []
         self._kept = 0
         self._seen = 0
         self._refusal: str | None = None
 
     def take(self, piece: bytes) -> None:
-        """Keep a piece, or, where it is too much, drop all and let the rest come (RFC 5321 §4.5.3.1.9); raises Refusal when it goes on."""
+        """Keep a piece, or, where it is too much, drop all and let the rest come (RFC 5321 §4.5.3.1.9); raises Refusal when it goes on.
+
+        And when it comes so slowly that others are kept out by it.
+        """
         self._seen += len(piece)
         if self._refusal is None:
+            if self._room.is_scarce and self._is_slow():
+                raise Refusal("421 4.4.2 The message comes too slowly while there is little room: try again later")
             if self._seen > self._most_bytes:
                 self._refusal = f"552 5.3.4 The message is too large: at most {self._most_bytes} octets are allowed"
-            elif not self._room.take(len(piece)):
+            elif not self._room.take(self._holder, len(piece)):
                 self._refusal = "452 4.3.1 Too much mail comes in at once: try again in a minute"
             else:
                 self._pieces.append(piece)
@@ -112,5 +124,9 @@ class Incoming:
 
     def give_back(self) -> None:
         """Its room is free again; told twice does no harm."""
-        self._room.give_back(self._kept)
+        self._room.give_back(self._holder, self._kept)
         self._kept = 0
+
+    def _is_slow(self) -> bool:
+        seconds = self._clock() - self._began
+        return seconds > _SLOW_AFTER_SECONDS and self._seen < _SLOW_BYTES_A_SECOND * seconds

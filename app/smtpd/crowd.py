@@ -3,10 +3,13 @@
 A stranger is who has not logged in. Where there is no room, the stranger who is here longest has to leave for the newcomer: a good
 client logs in within a second, so thousands who connect and say nothing drive out each other, not it. Only where all have logged in is the
 newcomer turned away. An IPv6 client has a whole /64 at hand: that counts as one address.
+
+Nobody who logged in has more connections than are left for all others, from however many addresses: an account alone half of them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Protocol
 
 from app.ip import address_of, network_of
@@ -33,6 +36,8 @@ class Crowd:
         self._most_per_place = most_per_place
         self._strangers: dict[Guest, None] = {}  # in the order in which they came
         self._by_place: dict[str, dict[Guest, None]] = {}
+        self._holders: dict[Guest, str] = {}  # of those who are no strangers
+        self._held: Counter[str] = Counter()
         self.guests: set[Guest] = set()
 
     def enter(self, guest: Guest) -> None:
@@ -46,14 +51,25 @@ class Crowd:
         self._strangers[guest] = None
         self._by_place.setdefault(guest.place, {})[guest] = None
 
-    def introduce(self, guest: Guest) -> None:
-        """It logged in: no stranger any more."""
+    def introduce(self, guest: Guest, holder: str) -> None:
+        """It is no stranger any more: it is one of `holder`'s. Told twice does no harm; raises Refusal when those are too many."""
+        if guest in self._holders:
+            return
+        if self._held[holder] >= self._most - len(self._holders):
+            raise Refusal(f"421 4.3.2 You have {self._held[holder]} connections, and no more are left: close some")
         self._strangers.pop(guest, None)
+        self._holders[guest] = holder
+        self._held[holder] += 1
 
     def leave(self, guest: Guest) -> None:
         """It is gone; told twice does no harm."""
         self.guests.discard(guest)
         self._strangers.pop(guest, None)
+        holder = self._holders.pop(guest, None)
+        if holder is not None:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
         here = self._by_place.get(guest.place)
         if here is not None:
             here.pop(guest, None)

@@ -19,19 +19,34 @@ from app.smtpd.rates import Rates
 
 
 class Room:
-    """Bytes of unfinished messages that this process may hold."""
+    """Bytes of unfinished messages that this process may hold. Nobody holds more than what is left for all others: alone half of it.
+
+    A holder is an account, or the address of a host that nobody knows.
+    """
 
     def __init__(self, most: int) -> None:
         self.left = most
+        self._half = most // 2
+        self._held: dict[str, int] = {}
 
-    def take(self, count: int) -> bool:
-        if count > self.left:
+    @property
+    def is_scarce(self) -> bool:
+        """Whether who takes his time should rather come again."""
+        return self.left < self._half
+
+    def take(self, holder: str, count: int) -> bool:
+        held = self._held.get(holder, 0) + count
+        if held > self.left - count:
             return False
         self.left -= count
+        self._held[holder] = held
         return True
 
-    def give_back(self, count: int) -> None:
+    def give_back(self, holder: str, count: int) -> None:
         self.left += count
+        held = self._held.pop(holder, 0) - count
+        if held > 0:
+            self._held[holder] = held
 
 
 @dataclass(slots=True)

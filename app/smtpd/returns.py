@@ -49,7 +49,7 @@ class Return(Receiving):
         if len(transaction.recipients) >= most:
             raise Refusal("452 4.5.3 Too many recipients at once: send to the others afterwards")
         if not transaction.recipients:
-            self.door.crowd.introduce(self)
+            self.door.crowd.introduce(self, self.place)
             self.set_deadline(self.door.session_seconds)
         if found not in transaction.recipients:
             transaction.recipients.append(found)

@@ -61,7 +61,7 @@ class Submission(Receiving):
                 await self.say(launder(refusal.reply))
                 raise Refusal("421 4.7.0 Too many failed log-ins") from refusal
             raise
-        self.door.crowd.introduce(self)
+        self.door.crowd.introduce(self, self.holder)
         self.set_deadline(self.door.session_seconds)
         await self.push("235 2.7.0 Welcome")
 
@@ -124,6 +124,11 @@ class Submission(Receiving):
     def _known_credential(self) -> SmtpCredential:
         assert self._credential is not None  # `require_welcome` has seen to it
         return self._credential
+
+    @property
+    def holder(self) -> str:
+        """One account's credentials are one holder."""
+        return f"account {self._known_credential.sender.account_id}"
 
     async def _look_again(self) -> SmtpCredential:
         credential = self._credential = await self.door.logins.is_still_good(self._known_credential)

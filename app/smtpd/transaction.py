@@ -39,7 +39,7 @@ class Receiving(Connection):
         if argument:
             raise Refusal("501 5.5.4 DATA stands alone")
         await self.say("354 End with a line that has only a dot")
-        coming = Incoming(self.door.room, self.most_bytes)
+        coming = Incoming(self.door.room, self.holder, self.most_bytes)
         try:
             await read_to_end(self._reader, lambda piece: self._take(coming, piece))
             reply = await self.take_message(transaction, coming)
@@ -86,6 +86,11 @@ class Receiving(Connection):
     def most_bytes(self) -> int:
         """Of the message under way."""
         return self.door.most_bytes
+
+    @property
+    def holder(self) -> str:
+        """Whose share of the door's room the message under way takes."""
+        return self.place
 
     def _take(self, coming: Incoming, piece: bytes) -> None:
         # A piece is 64 KB or the rest: octets that come more slowly than that in the time of silence are none.

@@ -56,6 +56,9 @@ api_keys = Table(
     Column("revoked_at", DateTime(timezone=True)),
 )
 
+# Of one account, those that are over among them: a list is read whole.
+MOST_KEYS = 1000
+
 _MAKING_LOCK = 0x61636374  # "acct"; any number that nobody else in this database uses
 # A key in use is stamped once in this time: a date for the operator, not a counter.
 _STAMP_EVERY = timedelta(minutes=5)
@@ -95,6 +98,27 @@ async def set_tracking(connection: AsyncConnection, account_id: int, tracking: b
 async def is_tracking(connection: AsyncConnection, account_id: int) -> bool:
     """Whether the account lets opens and clicks be tracked at all."""
     return bool((await connection.execute(select(accounts.c.tracking).where(accounts.c.id == account_id))).scalar_one_or_none())
+
+
+_MAKE_ROOM = text(
+    """
+    WITH ours AS (
+        SELECT id, least(revoked_at, CASE WHEN expires_at <= now() THEN expires_at END) AS over_at
+        FROM api_keys WHERE account_id = :account_id
+    ), gone AS (
+        DELETE FROM api_keys WHERE id IN (
+            SELECT id FROM ours WHERE over_at IS NOT NULL ORDER BY over_at LIMIT greatest((SELECT count(*) FROM ours) - :most + 1, 0)
+        ) RETURNING id
+    )
+    SELECT (SELECT count(*) FROM ours) - (SELECT count(*) FROM gone) < :most
+    """
+)
+
+
+async def make_room_for_key(connection: AsyncConnection, account_id: int) -> bool:
+    """Whether the account may have one more of MOST_KEYS: for that those go that have been over for longest. Two at once take turns."""
+    await connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True))
+    return bool((await connection.execute(_MAKE_ROOM, {"account_id": account_id, "most": MOST_KEYS})).scalar_one())
 
 
 async def insert_key(

@@ -28,3 +28,8 @@ async def take_chore(connection: AsyncConnection, name: str, every: timedelta) -
         {"name": name, "every": every},
     )
     return taken.first() is not None
+
+
+async def give_back_chore(connection: AsyncConnection, name: str) -> None:
+    """It was taken and failed: it is due again."""
+    await connection.execute(text("DELETE FROM chores WHERE name = :name"), {"name": name})

@@ -12,13 +12,12 @@ from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
 from app.store.db import Database
-from app.store.partitions import make_partitions
+from app.store.partitions import is_lock_refused, make_partitions
 
 LOCK_TRIES = 20
 REST_SECONDS = 2.0
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def alembic_config(database_url: str) -> Config:
@@ -35,13 +34,13 @@ def upgrade(database_url: str, *, content_days_ahead: int = 31) -> None:
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
             command.upgrade(alembic_config(database_url), "head")
+            asyncio.run(_first_partitions(database_url, content_days_ahead))
             break
         except DBAPIError as error:
-            if tries_left == 0 or getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            if tries_left == 0 or not is_lock_refused(error):
                 raise
             # Those who queued up behind the lock go first.
             time.sleep(REST_SECONDS)
-    asyncio.run(_first_partitions(database_url, content_days_ahead))
 
 
 async def _first_partitions(database_url: str, content_days_ahead: int) -> None:

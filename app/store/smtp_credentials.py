@@ -6,7 +6,23 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, LargeBinary, Row, Table, Text, func, insert, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    Text,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,8 +54,33 @@ smtp_credentials = Table(
     Column("revoked_at", DateTime(timezone=True)),
 )
 
+# As of API keys.
+MOST_SMTP_CREDENTIALS = 1000
+
 # As API keys: a date for the operator, not a counter.
 _STAMP_EVERY = timedelta(minutes=5)
+
+
+# One whose mail is held stays until that is decided.
+_MAKE_ROOM = text(
+    """
+    WITH ours AS (SELECT id, revoked_at FROM smtp_credentials WHERE account_id = :account_id), gone AS (
+        DELETE FROM smtp_credentials WHERE id IN (
+            SELECT id FROM ours
+            WHERE revoked_at IS NOT NULL
+              AND NOT EXISTS (SELECT FROM incidents i WHERE i.credential = ours.id AND i.decided_at IS NULL)
+            ORDER BY revoked_at LIMIT greatest((SELECT count(*) FROM ours) - :most + 1, 0)
+        ) RETURNING id
+    )
+    SELECT (SELECT count(*) FROM ours) - (SELECT count(*) FROM gone) < :most
+    """
+)
+
+
+async def make_room_for_smtp_credential(connection: AsyncConnection, account_id: int) -> bool:
+    """Whether the account may have one more of MOST_SMTP_CREDENTIALS: for that those go that were revoked first. Two at once take turns."""
+    await connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True))
+    return bool((await connection.execute(_MAKE_ROOM, {"account_id": account_id, "most": MOST_SMTP_CREDENTIALS})).scalar_one())
 
 
 async def insert_smtp_credential(connection: AsyncConnection, row: dict[str, Any]) -> Row[Any]:

@@ -93,8 +93,9 @@ webhook_retries = Table(
     Index("ix_webhook_retries_due", "endpoint_id", "due_at"),
 )
 
-# A lag is counted no further than this.
+# A lag is counted no further than this; in a list, where there are many, less far.
 MOST_COUNTED = 100_000
+MOST_COUNTED_IN_LIST = 1000
 MOST_ENDPOINTS = 20  # of one account
 
 
@@ -261,8 +262,8 @@ async def list_sealed(connection: AsyncConnection) -> Sequence[Row[Any]]:
     return (await connection.execute(both)).all()
 
 
-async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
-    """By the feed's primary key, at most MOST_COUNTED rows of it. Counted are the wanted types, whatever their streams and tags."""
+async def read_lag(connection: AsyncConnection, endpoint_id: UUID, most: int = MOST_COUNTED) -> Lag:
+    """By the feed's primary key, at most `most` rows of it. Counted are the wanted types, whatever their streams and tags."""
     row = (
         await connection.execute(
             text(
@@ -281,7 +282,7 @@ async def read_lag(connection: AsyncConnection, endpoint_id: UUID) -> Lag:
                 WHERE e.id = :endpoint_id GROUP BY e.id
                 """
             ),
-            {"endpoint_id": endpoint_id, "most": MOST_COUNTED},
+            {"endpoint_id": endpoint_id, "most": most},
         )
     ).one_or_none()
     if row is None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from app.store.partitions import CONTENT_TABLES, list_partitions
 
 
 async def test_bad_items_sink_no_other(shop: Any, count_rows: Any) -> None:
@@ -37,6 +41,26 @@ async def test_a_thousand(shop: Any, count_rows: Any) -> None:
     addresses = [each["recipients"][0]["email"] for each in answer.json()["results"]]
     assert addresses == [f"a{n}@example.com" for n in range(1000)]
     assert await count_rows() == before + 1000
+
+
+async def test_days_far_ahead_hold_up_nobody_and_make_few_tables(house: Any, shop: Any, rival: Any) -> None:
+    now = datetime.now(UTC)
+
+    async def count_partitions() -> int:
+        async with house.database.reading() as connection:
+            return len(await list_partitions(connection))
+
+    before = await count_partitions()
+    items = [shop.message(expires_at=(now + timedelta(days=n)).isoformat()) for n in range(1, 366)]
+    sending = asyncio.create_task(shop.client.post("/v1/messages/batch", json={"messages": items}))
+    slowest = 0.0
+    while not sending.done():
+        began = asyncio.get_running_loop().time()
+        await rival.send()
+        slowest = max(slowest, asyncio.get_running_loop().time() - began)
+    assert (await sending).status_code == 202
+    assert slowest < 5
+    assert await count_partitions() - before <= 40 * len(CONTENT_TABLES)
 
 
 async def test_all_bad_is_still_a_batch(shop: Any) -> None:

@@ -201,6 +201,23 @@ async def test_a_body_that_stops_coming(server: Any, shop: Any, monkeypatch: pyt
     assert bodies._bytes_under_way == 0
 
 
+async def test_a_body_that_never_begins_to_come(server: Any, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_SECONDS", 0.2)
+    for lines in (["Content-Length: 100"], ["Transfer-Encoding: chunked"]):
+        status, body = await _talk(server, _head(shop.token, *lines))
+        assert (status, json.loads(body)["code"]) == (408, "request_timeout")
+
+
+async def test_a_client_that_goes_away_before_its_body_leaves_nothing(server: Any, shop: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    _, writer = await asyncio.open_connection(*server)
+    writer.write(_head(shop.token, "Content-Length: 1000"))
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    await asyncio.sleep(0.2)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 async def test_without_a_key_no_body_is_read(server: Any) -> None:
     status, _ = await _talk(server, _head("stf_none", "Content-Length: 1000000"))
     assert status == 401

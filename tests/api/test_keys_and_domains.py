@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app import store
 from app.accounts.domains import find_dkim_record
 from app.api.domains import DomainList
 from app.api.keys import CreatedKey, KeyList
@@ -46,6 +47,28 @@ async def test_a_key_expires(house: Any, shop: Any) -> None:
         await connection.execute("UPDATE api_keys SET expires_at = now() WHERE id = $1", made["id"])
     async with client_of(house.app, made["key"]) as client:
         assert (await client.get("/v1/messages")).status_code == 401
+
+
+async def test_an_account_has_so_many_keys_and_those_that_are_over_give_way(
+    house: Any, rival: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.accounts, "MOST_KEYS", 4)
+
+    async def make() -> Any:
+        return await rival.client.post("/v1/keys", json={"name": "n", "scopes": ["*"]})
+
+    made = [(await make()).json()["id"] for _ in range(3)]
+    full = await make()
+    assert (full.status_code, full.json()["code"]) == (409, "conflict")
+    await rival.client.delete(f"/v1/keys/{made[1]}")
+    async with house.database.hot() as connection:
+        await connection.execute("UPDATE api_keys SET expires_at = now() - interval '1 day' WHERE id = $1", made[0])
+    assert (await make()).status_code == 201
+    names = [each["id"] for each in (await rival.client.get("/v1/keys")).json()["keys"]]
+    assert len(names) == 4
+    assert made[0] not in names and made[1] in names, "the one that has been over for longest went"
+    assert (await make()).status_code == 201
+    assert (await make()).status_code == 409
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app import store
 from app.accounts.smtp_credentials import SmtpCredentialBook
 from app.api.smtp_credentials import CreatedSmtpCredential, SmtpCredentialList
 from tests.api.conftest import client_of
@@ -66,3 +67,29 @@ async def test_what_cannot_be(shop: Any, body: dict[str, Any], pointer: str) -> 
     answer = await shop.client.post("/v1/smtp-credentials", json=body)
     assert answer.status_code == 422, answer.text
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_an_account_has_so_many_and_revoked_ones_give_way_unless_their_mail_is_held(
+    house: Any, rival: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.smtp_credentials, "MOST_SMTP_CREDENTIALS", 3)
+
+    async def make() -> Any:
+        return await rival.client.post("/v1/smtp-credentials", json={"name": "n"})
+
+    made = [(await make()).json()["user_name"] for _ in range(3)]
+    full = await make()
+    assert (full.status_code, full.json()["code"]) == (409, "conflict")
+    for name in made[:2]:
+        await rival.client.delete(f"/v1/smtp-credentials/{name}")
+    async with house.database.hot() as connection:
+        await connection.execute(
+            "INSERT INTO incidents (id, account_id, credential, reason) VALUES ($1, $2, $3, 'volume')",
+            store.ids.new_id(),
+            rival.account_id,
+            made[0],
+        )
+    assert (await make()).status_code == 201
+    names = {each["user_name"] for each in (await rival.client.get("/v1/smtp-credentials")).json()["smtp_credentials"]}
+    assert made[0] in names and made[1] not in names and len(names) == 3
+    assert (await make()).status_code == 409

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +21,7 @@ async def add(tenant: Any, *rows: Any) -> Any:
     return answer.json()
 
 
-async def import_csv(tenant: Any, content: bytes, content_type: str = "text/csv") -> Any:
+async def import_csv(tenant: Any, content: bytes | AsyncIterator[bytes], content_type: str = "text/csv") -> Any:
     return await tenant.client.post("/v1/suppressions/import", content=content, headers={"content-type": content_type})
 
 
@@ -179,3 +181,38 @@ async def test_a_large_file_has_more_than_a_slice(shop: Any) -> None:
 @pytest.mark.parametrize(("content", "content_type", "status"), [(b"a@b.test", "text/plain", 415), (b"x" * 100_000, "text/csv", 400)])
 async def test_files_that_are_none(shop: Any, content: bytes, content_type: str, status: int) -> None:
     assert (await import_csv(shop, content, content_type)).status_code == status
+
+
+async def test_a_file_of_wrong_lines_is_not_read_to_its_end_and_keeps_nobody_waiting(shop: Any) -> None:
+    turns, stop = 0, asyncio.Event()
+
+    async def watch() -> None:
+        nonlocal turns
+        while not stop.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    read = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal read
+        yield b"good@wrong-lines.test\n"
+        for _ in range(100):
+            read += 1
+            yield b"a\n" * 32_768
+
+    answer = await import_csv(shop, pieces())
+    stop.set()
+    await watching
+    assert answer.status_code == 422
+    assert "1 addresses were added" in answer.json()["detail"]
+    assert read < 5
+    assert turns > 40, "others had their turns within a piece"
+
+
+async def test_a_file_with_many_wrong_lines_beside_more_good_ones_is_read_to_its_end(shop: Any) -> None:
+    lines = [f"a{n}@many-lines.test\nwrong\n" for n in range(11_000)]
+    answer = await import_csv(shop, ("z@many-lines.test\n" + "".join(lines) + "last@many-lines.test\n").encode())
+    told = answer.json()
+    assert (told["added"], told["refused"]) == (11_002, 11_000)

@@ -14,7 +14,7 @@ from app import store
 from app.accounts.credentials import create_key
 from app.events.posts import SECRET_PURPOSE
 from app.store.ids import parse_public_id
-from app.store.webhooks import MOST_ENDPOINTS
+from app.store.webhooks import MOST_COUNTED_IN_LIST, MOST_ENDPOINTS
 from tests.api.conftest import OpenHouse, Tenant, client_of
 
 URL = "https://hooks.example.com/mail"
@@ -48,6 +48,22 @@ async def test_an_endpoint_is_made_and_its_secret_shown_once(house: OpenHouse, s
         sealed = await connection.fetchval("SELECT secret FROM webhook_endpoints")
     assert secret not in sealed
     assert house.keyring.open(sealed, account_id=shop.account_id, purpose=SECRET_PURPOSE) == secret
+
+
+async def test_a_list_counts_what_is_behind_less_far_than_a_single_one(house: OpenHouse, shop: Tenant) -> None:
+    """All are counted at once, on the connections that keys are checked with."""
+    ids = [(await _create(shop, url=f"{URL}/{n}"))["id"] for n in range(2)]
+    behind = MOST_COUNTED_IN_LIST + 200
+    async with house.database.hot() as connection:
+        await connection.execute(
+            "INSERT INTO events (account_id, id, about, type, number, facts)"
+            " SELECT $1, x, x, 'message.delivered', 1, '{}' FROM unnest($2::uuid[]) x",
+            shop.account_id,
+            [store.ids.new_id() for _ in range(behind)],
+        )
+    listed = (await shop.client.get("/v1/webhooks")).json()["webhooks"]
+    assert [each["lag"]["events"] for each in listed] == [MOST_COUNTED_IN_LIST] * 2
+    assert (await shop.client.get(f"/v1/webhooks/{ids[0]}")).json()["lag"]["events"] == behind
 
 
 async def test_twenty_endpoints_and_not_one_more(shop: Tenant, rival: Tenant) -> None:

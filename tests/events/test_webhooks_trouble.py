@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
+from app.events import webhooks
 from app.events.patience import Patience, hurried
 from app.store.db import Database
 from tests.doubles.hooks import HookReceiver, Rule
@@ -44,6 +45,35 @@ async def test_everything_arrives_under_one_id_each_and_the_neighbour_notices_no
             told.verifier.verify(post.body, post.headers)
         assert (await house.endpoint(told))["given_up"] == 0
         assert sorted(healthy.ids) == sorted(neighbour.event_ids)
+
+
+@pytest.mark.parametrize("receiver", ["quick", "slow"])
+async def test_who_always_has_something_to_post_leaves_its_place_to_others(
+    house: House, monkeypatch: pytest.MonkeyPatch, receiver: str
+) -> None:
+    """By many rounds, or by a single one that takes long."""
+    monkeypatch.setattr(webhooks, "ENDPOINTS_AT_ONCE", 1)
+    monkeypatch.setattr(webhooks, "TURN_SECONDS", 0.5)
+    rules = [Rule("slow", seconds=0.3)] if receiver == "slow" else []
+    async with HookReceiver(rules) as busy, HookReceiver() as other:
+        told = await house.subscribe(busy.url)
+        quiet = await house.subscribe(other.url, name="rival")
+        async with house.posting():
+            await house.happen(told, 700 if receiver == "slow" else 10)
+            await until(lambda: bool(busy.posts))
+            await house.happen(quiet, 1)
+
+            async def is_told() -> bool:
+                if receiver == "quick":
+                    await house.happen(told, 2)
+                return bool(other.posts)
+
+            await until(is_told, 8.0)
+            assert await house.unread(told) or receiver == "quick", "the slow one is not done"
+            busy.rules = ()
+            await until(lambda: set(busy.ids) == set(told.event_ids), 30)
+        assert len(busy.ids) == len(told.event_ids), "a round that is cut repeats nothing"
+        assert other.ids == quiet.event_ids
 
 
 def test_haste_divides_the_waits_and_nothing_else() -> None:

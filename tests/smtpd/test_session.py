@@ -327,10 +327,10 @@ def test_strangers_make_room_and_guests_who_logged_in_do_not() -> None:
     first, second, third = _Guest("a"), _Guest("a"), _Guest("a")
     crowd.enter(first)
     crowd.enter(second)
-    crowd.introduce(second)
+    crowd.introduce(second, "a")
     crowd.enter(third)
     assert (first.told, second.told) == (["leave"], [])
-    crowd.introduce(third)
+    crowd.introduce(third, "a")
     with pytest.raises(Refusal, match=r"421 4\.7\.0"):
         crowd.enter(_Guest("a"))
     others: list[Any] = [_Guest("b"), _Guest("c"), _Guest("d")]
@@ -338,7 +338,7 @@ def test_strangers_make_room_and_guests_who_logged_in_do_not() -> None:
         crowd.enter(other)
     assert [other.told for other in others] == [["leave"], [], []]
     for other in others[1:]:
-        crowd.introduce(other)
+        crowd.introduce(other, other.place)
     with pytest.raises(Refusal, match=r"421 4\.3\.2"):
         crowd.enter(_Guest("e"))
     crowd.leave(second)
