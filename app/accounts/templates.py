@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+import orjson
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,7 +33,9 @@ from app.store.templates import NewVersion
 
 CACHE_SECONDS = 10.0
 _REMEMBERED = 5_000
-_KEPT_VERSIONS = 500
+# Letters of sources, and what a version has besides.
+_KEPT_LETTERS = 16_000_000
+_LETTERS_OF_VERSION = 2_000
 # A layout that names a partial that names …: each step is a question to the database.
 _MOST_STEPS = 8
 _MOST_NAMED = 50
@@ -58,10 +61,17 @@ class Version:
     number: int
     defaults: dict[str, Any]
     frozen: FrozenSet
+    defaults_bytes: int = 0
 
     @property
     def key(self) -> tuple[UUID, int]:
         return self.template_id, self.number
+
+    @property
+    def letters(self) -> int:
+        """What it takes in memory, about."""
+        sources = (*self.frozen.html.values(), *self.frozen.text.values())
+        return _LETTERS_OF_VERSION + self.defaults_bytes + sum(map(len, sources))
 
     @property
     def has_texts(self) -> bool:
@@ -69,7 +79,7 @@ class Version:
 
 
 class TemplateInterrupted(InvalidMessage):
-    """The render was ended because of its time: what was fast enough once may be so again, on a machine that is less busy."""
+    """The render was ended for its time or memory: what was small enough once may be so again, on a machine that is less busy."""
 
 
 class TemplateBook:
@@ -81,6 +91,7 @@ class TemplateBook:
         # (account, what was asked for) → which version that is now; None: there is none.
         self._named: OrderedDict[tuple[int, str, int | None], tuple[tuple[UUID, int] | None, float]] = OrderedDict()
         self._versions: OrderedDict[tuple[int, UUID, int], Version] = OrderedDict()
+        self._kept_letters = 0
         self._loading: WeakValueDictionary[tuple[int, UUID, int], asyncio.Lock] = WeakValueDictionary()
 
     async def render(self, account_id: int, use: TemplateUse) -> Rendered:
@@ -107,7 +118,7 @@ class TemplateBook:
         return checked
 
     async def render_version(self, account_id: int, version: Version, use: TemplateUse) -> Rendered:
-        """Fill a version that is known. TemplateInterrupted when it was too slow this time."""
+        """Fill a version that is known. TemplateInterrupted when it took too much this time."""
         try:
             made = await self._renderer.render(account_id, version.key, version.frozen, *_filled_by(version, use))
         except TemplateFault as error:
@@ -147,7 +158,10 @@ class TemplateBook:
             if version is None:
                 version = await self._load(*key)
                 if version is not None:
-                    _remember(self._versions, key, version, _KEPT_VERSIONS)
+                    self._versions[key] = version
+                    self._kept_letters += version.letters
+                    while self._kept_letters > _KEPT_LETTERS:
+                        self._kept_letters -= self._versions.popitem(last=False)[1].letters
         return version
 
     def kept(self, account_id: int, template_id: UUID, number: int) -> Version | None:
@@ -177,7 +191,9 @@ class TemplateBook:
                 row = await store.templates.find_version(connection, account_id, template_id, number)
         except _AWAY as error:
             raise _away() from error
-        return Version(template_id, number, row.defaults, FrozenSet(**row.frozen)) if row is not None else None
+        if row is None:
+            return None
+        return Version(template_id, number, row.defaults, FrozenSet(**row.frozen), len(orjson.dumps(row.defaults)))
 
 
 async def make_version(
@@ -235,7 +251,7 @@ def _may_be_name(template: str) -> bool:
 def _filled_by(version: Version, use: TemplateUse) -> tuple[dict[str, Any], str, int]:
     """(variables with the version's defaults, locale, size), as the renderer takes them."""
     variables = {**version.defaults, **use.variables} if version.defaults else use.variables
-    return variables, use.locale or DEFAULT_LOCALE, use.size_bytes + 16 * len(version.defaults)
+    return variables, use.locale or DEFAULT_LOCALE, use.size_bytes + version.defaults_bytes
 
 
 def _check_rendered(made: Rendered) -> None:
@@ -250,7 +266,7 @@ def _check_rendered(made: Rendered) -> None:
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:
-    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code == "too_slow" else InvalidMessage
+    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code in ("too_slow", "too_much") else InvalidMessage
     return kind(error.fault.sentence, errors=[_field_of_use(error.fault)])
 
 
