@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from babel import localedata
 
 from app.errors import Throttled, Unavailable
 from app.mail.template import FrozenSet, Rendered, Source, TemplateFault, UnknownNames
@@ -34,6 +36,13 @@ async def renderer() -> AsyncIterator[Renderer]:
 
 async def fill(renderer: Renderer, frozen: FrozenSet, variables: dict[str, Any], *, account: int = 1, name: str = "x") -> Rendered:
     return await renderer.render(account, (name, 1), frozen, variables, "en_US", len(orjson.dumps(variables)))
+
+
+async def be_compiled(renderer: Renderer, frozen: FrozenSet, variables: dict[str, Any], name: str, *, account: int = 1) -> None:
+    """Use a set until it is rendered here: compiling may have to wait for a rest to end."""
+    async with asyncio.timeout(20):
+        while renderer.render_here((account, name, 1), frozen, variables, "en_US", len(orjson.dumps(variables))) is None:
+            await fill(renderer, frozen, variables, account=account, name=name)
 
 
 async def run_case(renderer: Renderer, case: Case, account: int) -> str:
@@ -68,10 +77,10 @@ async def test_an_escape_is_told(renderer: Renderer, case: Case) -> None:
 async def test_a_proven_template_is_rendered_here_from_its_second_use(renderer: Renderer) -> None:
     frozen = await renderer.freeze(1, "greeting", {"greeting": GREETING})
     assert frozen.proven
-    assert renderer.render_here((1, "g", 1), frozen, {"name": "Ada"}, "en_US", 10) is None
-    made = renderer.render_here((1, "g", 1), frozen, {"name": "<Ada>"}, "en_US", 10)
-    assert made == Rendered("Hello <Ada>", "<p>Hello &lt;Ada&gt;</p>", "Hello <Ada>\n")
-    assert made == await fill(renderer, frozen, {"name": "<Ada>"}, name="g")
+    made = Rendered("Hello <Ada>", "<p>Hello &lt;Ada&gt;</p>", "Hello <Ada>\n")
+    for here in (None, made):
+        assert await fill(renderer, frozen, {"name": "<Ada>"}, name="g") == made
+        assert renderer.render_here((1, "g", 1), frozen, {"name": "<Ada>"}, "en_US", 10) == here
 
 
 async def test_here_and_there_say_the_same_of_what_is_missing(renderer: Renderer) -> None:
@@ -89,8 +98,7 @@ async def test_much_work_is_not_done_here(renderer: Renderer) -> None:
     source = Source(None, "{% for a in items %}{% for b in items %}{{ b }}{% endfor %}{% endfor %}", None)
     frozen = await renderer.freeze(1, "square", {"square": source})
     few, many = {"items": [1] * 10}, {"items": [1] * 300}
-    for _ in range(2):
-        renderer.render_here((1, "square", 1), frozen, few, "en_US", 40)
+    await be_compiled(renderer, frozen, few, "square")
     assert renderer.render_here((1, "square", 1), frozen, few, "en_US", 40) is not None
     assert renderer.render_here((1, "square", 1), frozen, many, "en_US", 1_000) is None
     assert (await fill(renderer, frozen, many, name="square")).html == "1" * 90_000
@@ -163,7 +171,7 @@ async def test_what_a_process_may_reach() -> None:
         assert child.rlimit(psutil.RLIMIT_NPROC) == (0, 0)
         assert {name for name in child.environ() if name.startswith("STAFFETTA")} == set()
         kinds = {str(place.readlink()).partition(":")[0] for place in Path(f"/proc/{pid}/fd").iterdir()}
-        assert kinds <= {"pipe", "socket", os.devnull}
+        assert kinds <= {"pipe", "socket", os.devnull, f"/proc/{pid}/statm"}
         assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     finally:
         await renderer.close()
@@ -178,5 +186,107 @@ async def test_after_a_bomb_the_next_process_is_begun_at_once() -> None:
         async with asyncio.timeout(20):
             while not renderer.pool.pids():
                 await asyncio.sleep(0.01)
+    finally:
+        await renderer.close()
+
+
+async def test_sets_are_compiled_beside_what_else_is_done() -> None:
+    """The largest that is proven, and its check: the loop goes on, and others are rendered meanwhile."""
+    renderer = Renderer(processes=1)
+    pauses = [0.0]
+
+    async def tick() -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            pauses.append(time.perf_counter() - began)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        frozen = await renderer.freeze(1, "large", {"large": Source("s", "".join(f"<td>{{{{ a.b{n} }}}}</td>\n" for n in range(300)), "-")})
+        assert frozen.proven
+        variables = {"a": {f"b{n}": n for n in range(300)}}
+        await fill(renderer, frozen, variables, name="large")
+        pauses.clear()
+        made, checked = await asyncio.gather(
+            fill(renderer, frozen, variables, name="large"), renderer.check(1, ("large", 1), frozen, variables, "en_US", 3_000)
+        )
+        assert renderer.render_here((1, "large", 1), frozen, variables, "en_US", 3_000) == made
+        assert checked.subject == "s"
+        assert max(pauses) < 0.5
+    finally:
+        ticking.cancel()
+        await renderer.close()
+
+
+async def test_who_brings_ever_new_sets_has_a_part_of_the_process_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer(processes=1, keen=True)
+    monkeypatch.setattr("app.rendering.renderer._REST", 10_000)
+    try:
+        for number in range(3):
+            frozen = await renderer.freeze(1, "x", {"x": Source("s", f"<p>{{{{ name }}}} {number}</p>", None)})
+            assert (await fill(renderer, frozen, {"name": "a"}, name=f"x{number}")).html == f"<p>a {number}</p>"
+            assert (renderer.render_here((1, f"x{number}", 1), frozen, {"name": "a"}, "en_US", 10) is None) == (number > 0)
+    finally:
+        await renderer.close()
+
+
+async def test_what_is_compiled_is_kept_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer(processes=1, keen=True)
+    monkeypatch.setattr("app.rendering.renderer._KEPT_LETTERS", 5_000)
+    monkeypatch.setattr("app.rendering.renderer._REST", 0)
+    try:
+        frozen = await renderer.freeze(1, "x", {"x": Source(None, "<p>{{ name }}</p>" + " " * 900, "-")})
+        for number in range(9):
+            await be_compiled(renderer, frozen, {"name": "a"}, "first")
+            await be_compiled(renderer, frozen, {"name": "a"}, f"x{number}")
+        kept = [renderer.render_here((1, name, 1), frozen, {"name": "a"}, "en_US", 10) is not None for name in ("first", "x0", "x8")]
+        assert kept == [True, False, True]
+    finally:
+        await renderer.close()
+
+
+async def test_languages_are_loaded_here_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer(processes=1)
+    monkeypatch.setattr("app.rendering.renderer._KEPT_LOCALES", 4)
+    monkeypatch.setattr("app.rendering.renderer._KEPT_LOCALES_OF_ACCOUNT", 3)
+    try:
+        frozen = await renderer.freeze(1, "x", {"x": Source(None, None, "{{ n|number(1) }}")})
+        for account in (1, 2):
+            await be_compiled(renderer, frozen, {"n": 1}, "x", account=account)
+
+        def here(account: int, locale: str) -> str | None:
+            made = renderer.render_here((account, "x", 1), frozen, {"n": 1}, locale, 10)
+            return made.text if made is not None else None
+
+        assert [here(1, locale) for locale in ("it", "de", "sv", "it")] == ["1,0", "1,0", None, "1,0"]
+        assert [here(2, locale) for locale in ("de", "fi", "pl")] == ["1,0", "1,0", None]
+        made = await renderer.render(2, ("x", 1), frozen, {"n": 1}, "pl", 10)
+        assert made.text == "1,0"
+        monkeypatch.setattr("app.rendering.renderer._LOCALES_SECONDS", 0)
+        assert here(2, "pl") == "1,0"
+        assert "it" not in localedata._cache and "pl" in localedata._cache
+    finally:
+        await renderer.close()
+
+
+async def test_memory_that_others_fill_is_nobody_s_fault() -> None:
+    renderer = Renderer(processes=1)
+    try:
+        good = await renderer.freeze(2, "good", {"good": ELSEWHERE})
+        for _ in range(12):  # until it is no newcomer, and has the process of all
+            await fill(renderer, good, {"name": "Ada"}, account=2)
+        for number in range(32):  # some two megabytes each
+            html = "{% set a = 1 %}" + f"\U0001f600{number}" * 40_000
+            frozen = FrozenSet("x", {"x": html}, {"x": html}, derived=False, proven=False)
+            assert (await fill(renderer, frozen, {}, account=1, name=f"x{number}")).html
+        hungry = FrozenSet("x", {}, {"x": "{% set a = (text ~ text)|list %}{{ a|length }}"}, derived=False, proven=False)
+        assert (await fill(renderer, hungry, {"text": "x" * 9_000_000}, account=2, name="hungry")).text == "18000000"
+        # And long before memory ends, a process makes room for a new one.
+        for number in range(32, 80):
+            html = "{% set a = 1 %}" + f"\U0001f600{number}" * 40_000
+            frozen = FrozenSet("x", {"x": html}, {"x": html}, derived=False, proven=False)
+            assert (await fill(renderer, frozen, {}, account=1, name=f"x{number}")).html
+        assert max(psutil.Process(pid).memory_info().vms for pid in renderer.pool.pids()) < 0.65 * MOST_MEMORY
     finally:
         await renderer.close()

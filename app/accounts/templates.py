@@ -9,11 +9,11 @@ never change and are kept as long as there is room.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import store
@@ -26,7 +26,9 @@ from app.rendering import Checked, Renderer, RenderInterrupted
 from app.store.ids import parse_public_id
 from app.store.templates import NewVersion
 
-_KEPT_VERSIONS = 500
+# Letters of sources, and what a version has besides.
+_KEPT_LETTERS = 16_000_000
+_LETTERS_OF_VERSION = 2_000
 # A layout that names a partial that names …: each step is a question to the database.
 _MOST_STEPS = 8
 _MOST_NAMED = 50
@@ -51,10 +53,17 @@ class Version:
     number: int
     defaults: dict[str, Any]
     frozen: FrozenSet
+    defaults_bytes: int = 0
 
     @property
     def key(self) -> tuple[UUID, int]:
         return self.template_id, self.number
+
+    @property
+    def letters(self) -> int:
+        """What it takes in memory, about."""
+        sources = (*self.frozen.html.values(), *self.frozen.text.values())
+        return _LETTERS_OF_VERSION + self.defaults_bytes + sum(map(len, sources))
 
     @property
     def has_texts(self) -> bool:
@@ -62,7 +71,7 @@ class Version:
 
 
 class TemplateInterrupted(InvalidMessage):
-    """The render was ended because of its time: what was fast enough once may be so again, on a machine that is less busy."""
+    """The render was ended for its time or memory: what was small enough once may be so again, on a machine that is less busy."""
 
 
 class TemplateBook:
@@ -73,7 +82,9 @@ class TemplateBook:
         self._renderer = renderer
         # (account, what was asked for) → which version that is now.
         self._named = Remembered(self._name)
-        self._versions = Remembered(self._load, most=_KEPT_VERSIONS, seconds=math.inf, missing_seconds=0.0)
+        self._versions: OrderedDict[tuple[int, UUID, int], Version] = OrderedDict()
+        self._kept_letters = 0
+        self._loading: WeakValueDictionary[tuple[int, UUID, int], asyncio.Lock] = WeakValueDictionary()
 
     async def render(self, account_id: int, use: TemplateUse) -> Rendered:
         """Fill the template that a submission names. InvalidMessage points at what is wrong with it or with the variables."""
@@ -98,7 +109,7 @@ class TemplateBook:
         return checked
 
     async def render_version(self, account_id: int, version: Version, use: TemplateUse) -> Rendered:
-        """Fill a version that is known. TemplateInterrupted when it was too slow this time."""
+        """Fill a version that is known. TemplateInterrupted when it took too much this time."""
         try:
             made = await self._renderer.render(account_id, version.key, version.frozen, *_filled_by(version, use))
         except TemplateFault as error:
@@ -123,7 +134,20 @@ class TemplateBook:
 
     async def fixed(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         """A version by its number, published or not, archived or not: mail that was accepted with it has a right to it."""
-        return await self._versions.find((account_id, template_id, number))
+        version = self.kept(account_id, template_id, number)
+        if version is not None:
+            return version
+        key = (account_id, template_id, number)
+        async with self._loading.setdefault(key, asyncio.Lock()):  # a batch asks for its version all at once
+            version = self.kept(*key)
+            if version is None:
+                version = await self._load(*key)
+                if version is not None:
+                    self._versions[key] = version
+                    self._kept_letters += version.letters
+                    while self._kept_letters > _KEPT_LETTERS:
+                        self._kept_letters -= self._versions.popitem(last=False)[1].letters
+        return version
 
     def kept(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         """The same out of memory."""
@@ -141,11 +165,12 @@ class TemplateBook:
             return None
         return row.id, number or row.published
 
-    async def _load(self, key: tuple[int, UUID, int]) -> Version | None:
-        account_id, template_id, number = key
+    async def _load(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         async with store.db.refusing_while_away("nothing was accepted"), self._database.reading() as connection:
             row = await store.templates.find_version(connection, account_id, template_id, number)
-        return Version(template_id, number, row.defaults, FrozenSet(**row.frozen)) if row is not None else None
+        if row is None:
+            return None
+        return Version(template_id, number, row.defaults, FrozenSet(**row.frozen), len(orjson.dumps(row.defaults)))
 
 
 async def make_version(
@@ -203,7 +228,7 @@ def _may_be_name(template: str) -> bool:
 def _filled_by(version: Version, use: TemplateUse) -> tuple[dict[str, Any], str, int]:
     """(variables with the version's defaults, locale, size), as the renderer takes them."""
     variables = {**version.defaults, **use.variables} if version.defaults else use.variables
-    return variables, use.locale or DEFAULT_LOCALE, use.size_bytes + 16 * len(version.defaults)
+    return variables, use.locale or DEFAULT_LOCALE, use.size_bytes + version.defaults_bytes
 
 
 def _check_rendered(made: Rendered) -> None:
@@ -218,7 +243,7 @@ def _check_rendered(made: Rendered) -> None:
 
 
 def _invalid(error: TemplateFault) -> InvalidMessage:
-    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code == "too_slow" else InvalidMessage
+    kind = TemplateInterrupted if isinstance(error, RenderInterrupted) or error.fault.code in ("too_slow", "too_much") else InvalidMessage
     return kind.of_fields([_field_of_use(error.fault)])
 
 

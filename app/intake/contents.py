@@ -10,6 +10,7 @@ delivery.filling, the same on every attempt.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +38,7 @@ from app.store.moulds import Mould
 
 # What encodings add to texts, about, and base64 with its line ends to files.
 _TEXT_GROWTH, _FILE_GROWTH = 1.05, 1.37
+_LARGE_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -80,16 +82,28 @@ class Contents:
         self._settings = settings
         self._own_urls = (f"{settings.public_url.rstrip('/')}/",)
         self.moulds = Moulds(database)
+        self._large = asyncio.Semaphore(1)
 
     async def make(self, frame: Frame, draft: Draft, use: TemplateUse | None, *, in_batch: bool) -> Made:
         """InvalidMessage or MessageTooLarge when there can be none."""
         if use is None:
-            return self._whole(frame, draft)
+            return await self._write_whole(frame, draft)
         if in_batch or frame.stream.lane_class != 0:
             files = digest_of(draft.attachments)
             if self.moulds.has_met(frame.account_id, files) and await self.moulds.are_read():
                 return await self._late(frame, draft, use, files)
-        return self._whole(frame, await self._fill(frame.account_id, draft, use))
+        return await self._write_whole(frame, await self._fill(frame.account_id, draft, use))
+
+    async def _write_whole(self, frame: Frame, draft: Draft) -> Made:
+        size = len(draft.html or "") + len(draft.text or "") + sum(len(one.content) for one in draft.attachments)
+        return await self._beside(size, lambda: self._whole(frame, draft))
+
+    async def _beside(self, size: int, write: Callable[[], Made]) -> Made:
+        """What is large is written in a thread, one at a time: it takes tens of milliseconds, which all others would wait."""
+        if size <= _LARGE_BYTES:
+            return write()
+        async with self._large:
+            return await asyncio.to_thread(write)
 
     def _whole(self, frame: Frame, draft: Draft) -> Made:
         seed, dated = frame.message_id.bytes, frame.times.dated
@@ -101,16 +115,18 @@ class Contents:
 
     async def adopt(self, frame: Frame, draft: Draft, finished: Finished, use: TemplateUse | None, trace: bytes) -> Made:
         """The content of a finished mail, `trace` on top; with a template its texts take the place of the mail's own, whose files stay."""
-        try:
-            adopted = adopt(finished, message_id=frame.rfc_id, date=frame.times.dated, trace=trace)
-        except Unfit as unfit:
-            raise InvalidMessage(str(unfit)) from unfit
-        if use is not None:
-            made = await self._fill_adopted(frame, draft, adopted, use)
+        size = len(finished.body)
+        if use is None:
+            made = await self._beside(size, lambda: self._whole_adopted(frame, draft, _adopted(frame, finished, trace)))
         else:
-            made = self._kept(frame, draft, adopted.content, lambda: self._plan_adopted(frame, adopted))
+            adopted = _adopted(frame, finished, trace)
+            draft = await self._fill(frame.account_id, draft, use)
+            made = await self._beside(size, lambda: self._refilled(frame, draft, adopted))
         made.rfc_message_id = finished.message_id
         return made
+
+    def _whole_adopted(self, frame: Frame, draft: Draft, adopted: Adopted) -> Made:
+        return self._kept(frame, draft, adopted.content, lambda: self._plan_adopted(frame, adopted))
 
     def _kept(self, frame: Frame, draft: Draft, content: Content, plan: Callable[[], str | None]) -> Made:
         """A content as it is stored, with the fields that stand in all mail of its stream."""
@@ -146,11 +162,10 @@ class Contents:
             raise _no_texts()
         return replace(draft, subject=subject, html=made.html, text=made.text)
 
-    async def _fill_adopted(self, frame: Frame, draft: Draft, adopted: Adopted, use: TemplateUse) -> Made:
+    def _refilled(self, frame: Frame, draft: Draft, adopted: Adopted) -> Made:
         """The header block of a finished mail around the texts of a template and the mail's files."""
         try:
             files = read_files(adopted)
-            draft = await self._fill(frame.account_id, draft, use)
             content = compose_body(draft.html, draft.text, files, boundary_seed=frame.message_id.bytes, link_spans=frame.tracks)
         except ValueError as error:
             raise InvalidMessage(str(error)) from error
@@ -168,6 +183,13 @@ class Contents:
             return None
         content = adopted.content
         return _as_stored(plan_tracking(content.body, content.parts, sealed=adopted.sealed, own=self._own_urls))
+
+
+def _adopted(frame: Frame, finished: Finished, trace: bytes) -> Adopted:
+    try:
+        return adopt(finished, message_id=frame.rfc_id, date=frame.times.dated, trace=trace)
+    except Unfit as unfit:
+        raise InvalidMessage(str(unfit)) from unfit
 
 
 def _as_stored(plan: TrackingPlan) -> str | None:

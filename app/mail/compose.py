@@ -24,7 +24,7 @@ from functools import lru_cache
 
 from app.mail.address import Address, format_header
 from app.mail.header import LONGEST_WORD, check_text, format_field, format_free_text, format_parameter, has_long_word, is_field_name
-from app.mail.links import LinkSpan, read_links
+from app.mail.links import MOST_HTML, MOST_LINKS, LinkSpan, read_links
 from app.mail.transfer import Encoded, encode_octets, encode_text, text_octets
 
 _CONTENT_TYPE = re.compile(
@@ -192,9 +192,9 @@ def _text(text: str, subtype: str, *, ends_line: bool, link_spans: bool = False)
     octets = text_octets(text, "HTML" if subtype == "html" else "text")
     if ends_line and not octets.endswith(b"\n"):
         octets += b"\n"  # a text that is the whole body ends its last line, as the last line of every mail ends
-    if link_spans:
+    if link_spans and len(octets) <= MOST_HTML:
         found = read_links(octets)
-        encoded = encode_text(octets, links=found.links, pixel=found.pixel)
+        encoded = encode_text(octets, links=found.links[:MOST_LINKS], pixel=found.pixel)
     else:
         encoded = encode_text(octets)
     fields = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoded.encoding}\r\n".encode()

@@ -34,6 +34,10 @@ from app.mail.markup import (
     text_end,
 )
 
+# What of a mail is looked at and rewritten; ordinary mails have some dozen links in a tenth of a megabyte. Each link that is rewritten
+# makes the mail longer by some hundred octets, and nobody asks for its size again.
+MOST_HTML = 2 * 1024 * 1024  # octets, as they are encoded
+MOST_LINKS = 5_000
 _LINKS = (b"a", b"A", b"area")
 _NAMES = ("a", "area", "script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext", "svg", "math")
 _MATTERS = rb"%b(?=[%b/>])" % (either_case(_NAMES), SPACE)

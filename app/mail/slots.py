@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -115,19 +116,18 @@ def _plain_slots(text: bytes, start: int, targets: Sequence[Target], *, whole_li
 
 
 def _open_quoted(body: bytes, start: int, end: int) -> Opened:
-    pieces: list[bytes] = []
-    # Behind each code and soft break: how many octets of the text were read, and of the body.
-    read, places = [0], [start]
-    size = 0
+    text = bytearray()
+    # Behind each code and soft break: how many octets of the text were read, and of the body. There may be hundreds of thousands.
+    read, places = array("Q", (0,)), array("Q", (start,))
+    place = start
     for code in _CODE.finditer(body, start, end):
-        piece = body[places[-1] : code.start()]
+        text += body[place : code.start()]
         if code[1] is not None:
-            piece += bytes((int(code[1], 16),))
-        pieces.append(piece)
-        size += len(piece)
-        read.append(size)
-        places.append(code.end())
-    pieces.append(body[places[-1] : end])
+            text.append(int(code[1], 16))
+        place = code.end()
+        read.append(len(text))
+        places.append(place)
+    text += body[place:end]
 
     def place_of(octet: int) -> int:
         """Behind all that stands before this octet, and so behind a soft break."""
@@ -143,7 +143,7 @@ def _open_quoted(body: bytes, start: int, end: int) -> Opened:
                 after = last + (3 if code is not None and code[1] is not None else 1)
             yield quoted_slot(body, first, after, target.payload)
 
-    return Opened(b"".join(pieces), find_slots)
+    return Opened(bytes(text), find_slots)
 
 
 def _open_grouped(body: bytes, start: int, end: int) -> Opened | None:

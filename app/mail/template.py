@@ -31,7 +31,7 @@ from app.mail.template_text import derive_text, tidy_text
 Part = Literal["subject", "html", "text"]
 SUBJECT = "subject:"  # no name of a template, which has no colon
 # Raised when the sandbox, the filters or the derived forms change their meaning: sets frozen before are not proven any more.
-ENGINE = 1
+ENGINE = 2
 MOST_OUTPUT = 2 * 1024 * 1024
 _MOST_DEPTH = 10
 _NAMING = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
@@ -118,6 +118,8 @@ class Compiled:
             except Exception as error:
                 raise TemplateFault(fault_of(error, part, {})) from error
         self.plan: Plan | None = prove(((sandbox, name) for _, sandbox, name in _parts_of(frozen, self._html, self._text)))
+        for environment, name in self.plan.reached if self.plan is not None else ():
+            environment.get_template(name)  # or the first render would compile layouts and partials
 
     def render(self, variables: Mapping[str, Any], locale: str = DEFAULT_LOCALE, *, small: bool = False) -> Rendered:
         """Fill it. TemplateFault when a variable is missing or does not fit, or when more than MOST_OUTPUT characters come out.

@@ -20,7 +20,7 @@ from jinja2 import nodes, pass_context
 from jinja2.environment import Template
 from jinja2.runtime import Context
 
-from app.mail.template import Compiled, Fault, Part, TemplateFault, fault_of
+from app.mail.template import SUBJECT, Compiled, Fault, Part, TemplateFault, fault_of
 from app.mail.template_format import FormatError, formats_of
 from app.mail.template_sandbox import Sandbox, formats_in, present, show
 
@@ -61,6 +61,9 @@ class Check:
         self._parts: list[tuple[Part, Template]] = [("html", self._html.get_template(frozen.main))] if frozen.main in frozen.html else []
         if frozen.main in frozen.text and not frozen.derived:
             self._parts.append(("text", self._text.get_template(frozen.main)))
+        for environment, name in compiled.plan.reached if compiled.plan is not None else ():
+            if name != SUBJECT and (environment.autoescape or not frozen.derived):
+                (self._html if environment.autoescape else self._text).get_template(name)
 
     def subject_for(self, variables: Mapping[str, Any], locale: str) -> str | None:
         """The subject of a mail that can be made. TemplateFault when it cannot, with the words that a render would have."""
@@ -78,7 +81,7 @@ class Check:
 
     @property
     def has_odd_strings(self) -> bool:
-        """Whether what was walked so far may put out what no mail carries; layouts and partials are met on the way."""
+        """Whether it may put out what no mail carries."""
         return self._html.has_odd_strings or self._text.has_odd_strings
 
 

@@ -11,71 +11,20 @@ they are rendered in a limited one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import Environment, nodes
 
+from app.mail.template_bounds import Turn, Unproven
+
 # What one render in the calling process may take: operations, and characters that could be written or looked at.
 MOST_OPERATIONS = 4_000
 MOST_CHARACTERS = 4_000_000
-# Sets larger than this are compiled and rendered elsewhere.
+# Sets larger than these are compiled and rendered elsewhere: Python compiles what it is given in one call, which nothing interrupts.
 MOST_SOURCE = 100_000
-_MOST_NODES = 4_000
+_MOST_NODES = 1_500
 _DEEPEST = 40
-_LONGEST_CONSTANT = 200
-_LARGEST_CONSTANT = 1_000
-
-# None of them makes more than six times of what it is given ("&" becomes "&amp;", urlencode makes three of one).
-_FILTERS = frozenset(
-    (
-        *("abs", "capitalize", "count", "d", "date", "datetime", "default", "e", "escape", "first", "float", "int", "join", "last"),
-        *("length", "lower", "money", "number", "safe", "striptags", "title", "trim", "truncate", "upper", "urlencode"),
-    )
-)
-_TESTS = frozenset(
-    (
-        "defined",
-        "undefined",
-        "none",
-        "true",
-        "false",
-        "string",
-        "number",
-        "mapping",
-        "sequence",
-        "even",
-        "odd",
-        "divisibleby",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-    )
-)
-# Their values are numbers and dates, and short; or they look at no more than whether something is there.
-_OF_SHORT = frozenset(("count", "d", "date", "datetime", "default", "first", "last", "length", "money", "number"))
-# A call of Python for each word or tag of the text, where others pass over it in C.
-_SLOW = {"striptags": 4, "title": 8}
-_LOOKING_THROUGH = (nodes.Filter, nodes.Compare, nodes.Concat, nodes.Add, nodes.Mul)
-_HARMLESS = (
-    *(
-        nodes.Name,
-        nodes.Getattr,
-        nodes.Getitem,
-        nodes.Compare,
-        nodes.Operand,
-        nodes.And,
-        nodes.Or,
-        nodes.Not,
-        nodes.CondExpr,
-        nodes.Keyword,
-    ),
-    *(nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Concat),
-)
-_GROWTH = 6
 _ROOT = 0
 
 Path = tuple[str | int, ...]
@@ -85,7 +34,7 @@ Path = tuple[str | int, ...]
 class _Loop:
     """A loop over the list at `path` of the variables (base 0), or of what the loop `base` stands at. `outer`: the loop around it.
 
-    In each turn: operations, `characters` of the template itself, texts that are put out, and values of any kind that are looked through.
+    In each turn: operations, `characters` that the template itself writes, and what is made of values, by their length (template_bounds).
     """
 
     outer: int
@@ -93,51 +42,61 @@ class _Loop:
     path: Path
     operations: int = 0
     characters: int = 0
+    letters: int = 0
     texts: int = 0
     values: int = 0
+    own: int = 0
 
 
 class Plan:
-    """The loops of a proven set with what stands in each; the first stands for what is in no loop."""
+    """The loops of a proven set with what stands in each; the first stands for what is in no loop. `reached`: all templates of it."""
 
-    def __init__(self, loops: list[_Loop]) -> None:
+    def __init__(self, loops: list[_Loop], reached: Iterable[tuple[Environment, str]]) -> None:
         self._loops = loops
+        self.reached = tuple(reached)
 
     def cost_of(self, variables: Mapping[str, Any], size: int) -> tuple[int, int]:
         """(operations, characters) that one render takes at most; `size` is that of the variables as JSON."""
-        operations, characters, texts, values = self._count(variables)
-        if operations > MOST_OPERATIONS:
-            return operations, MOST_CHARACTERS
-        most = characters + (texts + values) * size * _GROWTH
+        total = self._count(variables)
+        if total.operations > MOST_OPERATIONS:
+            return total.operations, MOST_CHARACTERS
+        most = total.characters + total.letters + (total.texts + total.values + total.own) * size
         if most > MOST_CHARACTERS:
             # Too coarse: a text that is put out is one of the variables, and no list or object (the sandbox refuses those).
-            most = characters + (texts * min(size, _longest(variables)) + values * size) * _GROWTH
-        return operations, most
+            most -= total.texts * (size - min(size, _longest(variables)))
+        return total.operations, most
 
     def about_written(self, variables: Mapping[str, Any], size: int) -> int:
         """About how many characters come out, subject, HTML and text together: what the templates say, and every variable in each part."""
-        return self._count(variables)[1] + 2 * size
+        return self._count(variables).characters + 2 * size
 
-    def _count(self, variables: Mapping[str, Any]) -> tuple[int, int, int, int]:
-        """(operations, characters, texts, values) of all turns of all loops, as `_Loop` has them; cut short when it is too much."""
-        turns = [1]
-        stands: list[list[Any]] = [[variables]]
-        first = self._loops[0]
-        operations, characters, texts, values = first.operations, first.characters, first.texts, first.values
+    def _count(self, variables: Mapping[str, Any]) -> _Loop:
+        """All turns of all loops as one; cut short when it is too much."""
+        total = replace(self._loops[0])
+        # Of each loop: its turns, the items that it stands at, and how often at each.
+        turns, stands, times = [1], [[variables]], [1]
+        looked = 0
         for loop in self._loops[1:]:
-            lists = [found for found in (_find(place, loop.path) for place in stands[loop.base]) if found]
-            items = [item for one in lists for item in one]
-            # Over a list of the very turn it stands in, the turns are the items; else each turn may meet all of them.
-            number = len(items) if loop.base == loop.outer else turns[loop.outer] * len(items)
-            turns.append(number)
-            stands.append(items)
-            operations += number * (loop.operations + 1)
-            characters += number * loop.characters
-            texts += number * loop.texts
-            values += number * loop.values
-            if operations > MOST_OPERATIONS:
+            outer = turns[loop.outer]
+            places = stands[loop.base] if outer else ()
+            looked += len(places)
+            lists = [found for found in (_find(place, loop.path) for place in places) if found]
+            # Over a list of the very turn it stands in, each item is met as often as that; else in all turns of the loop around.
+            often = times[loop.outer] if loop.base == loop.outer else outer
+            number = often * sum(map(len, lists))
+            total.operations += number * (loop.operations + 1)
+            if total.operations > MOST_OPERATIONS or looked > MOST_OPERATIONS:
+                total.operations = max(total.operations, MOST_OPERATIONS + 1)
                 break
-        return operations, characters, texts, values
+            total.characters += number * loop.characters
+            total.letters += number * loop.letters
+            total.texts += number * loop.texts
+            total.values += number * loop.values
+            total.own += often * loop.own if number else 0  # the items of a list are together a part of the variables
+            turns.append(number)
+            times.append(often)
+            stands.append([item for one in lists for item in one])
+        return total
 
     def is_small(self, variables: Mapping[str, Any], size: int) -> bool:
         """Whether a render may be done where others wait for it."""
@@ -151,13 +110,12 @@ def prove(parts: Iterable[tuple[Environment, str]]) -> Plan | None:
     try:
         for environment, name in parts:
             proof.add(environment, name)
-    except _Unproven:
+    except Unproven:
         return None
-    return Plan(proof.loops)
-
-
-class _Unproven(Exception):
-    pass
+    # What stands in a template alone is made when it is compiled.
+    if sum(loop.letters for loop in proof.loops) > MOST_CHARACTERS:
+        return None
+    return Plan(proof.loops, proof.trees)
 
 
 class _Proof:
@@ -166,22 +124,34 @@ class _Proof:
         self._nodes = 0
         self._source = 0
         self._environment: Environment
-        self._trees: dict[tuple[int, str], nodes.Template] = {}
+        self.trees: dict[tuple[Environment, str], nodes.Template] = {}
+        self._turns: dict[int, Turn] = {}
 
     def add(self, environment: Environment, name: str) -> None:
         self._environment = environment
+        self._turns = {_ROOT: self._new_turn("")}
         self._visit_template(name, {}, _ROOT, {}, 0)
+        for number, turn in self._turns.items():
+            loop = self.loops[number]
+            loop.operations += turn.operations
+            loop.letters += turn.cost.letters
+            loop.texts += turn.cost.texts
+            loop.values += turn.cost.values
+            loop.own += turn.cost.own
+
+    def _new_turn(self, own: str) -> Turn:
+        return Turn(own, is_html=bool(self._environment.autoescape), count=self._count)
 
     def _tree_of(self, name: str) -> nodes.Template:
-        key = (id(self._environment), name)
-        if key not in self._trees:
+        key = (self._environment, name)
+        if key not in self.trees:
             assert self._environment.loader is not None
             source, _, _ = self._environment.loader.get_source(self._environment, name)
             self._source += len(source)
             if self._source > MOST_SOURCE:
-                raise _Unproven
-            self._trees[key] = self._environment.parse(source, name)
-        return self._trees[key]
+                raise Unproven
+            self.trees[key] = self._environment.parse(source, name)
+        return self.trees[key]
 
     def _visit_template(self, name: str, scope: Mapping[str, int], loop: int, blocks: Mapping[str, nodes.Block], depth: int) -> None:
         tree = self._tree_of(name)
@@ -193,7 +163,7 @@ class _Proof:
             # What stands around the blocks of a child is not put out.
             self._visit_template(_constant(parents[0].template), scope, loop, blocks, depth + 1)
         else:
-            raise _Unproven
+            raise Unproven
 
     def _visit_all(self, body: Iterable[nodes.Node], scope: Mapping[str, int], loop: int, blocks: Any, depth: int) -> None:
         for node in body:
@@ -206,10 +176,9 @@ class _Proof:
                 if isinstance(one, nodes.TemplateData):
                     self.loops[loop].characters += len(one.data)
                 else:
-                    self.loops[loop].texts += 1
-                    self._judge(one, loop, depth + 1)
+                    self._turns[loop].put_out(one, depth + 1)
         elif isinstance(node, nodes.If):
-            self._judge(node.test, loop, depth + 1)
+            self._turns[loop].judge(node.test, depth + 1)
             for branch in (node.body, node.elif_, node.else_):
                 self._visit_all(branch, scope, loop, blocks, depth + 1)
         elif isinstance(node, nodes.For):
@@ -217,62 +186,32 @@ class _Proof:
         elif isinstance(node, nodes.Block):
             # A block does not see the variables of a loop around it: inside of one it would mean others than it seems.
             if loop != _ROOT or node.required:
-                raise _Unproven
+                raise Unproven
             self._visit_all(blocks.get(node.name, node).body, {}, loop, blocks, depth + 1)
         elif isinstance(node, nodes.Include):
             if node.ignore_missing or not node.with_context:
-                raise _Unproven
+                raise Unproven
             self._visit_template(_constant(node.template), scope, loop, {}, depth + 1)
         else:
-            raise _Unproven
+            raise Unproven
 
     def _visit_for(self, node: nodes.For, scope: Mapping[str, int], loop: int, blocks: Any, depth: int) -> None:
         if node.recursive or not isinstance(node.target, nodes.Name):
-            raise _Unproven
-        self._judge(node.iter, loop, depth + 1)
+            raise Unproven
+        self._turns[loop].judge(node.iter, depth + 1)
         base, path = _path_of(node.iter, scope)
+        inner = len(self.loops)
         self.loops.append(_Loop(loop, base, path))
-        inner = len(self.loops) - 1
+        self._turns[inner] = self._new_turn(node.target.name)
         if node.test is not None:
-            self._judge(node.test, inner, depth + 1)
+            self._turns[inner].judge(node.test, depth + 1)
         self._visit_all(node.body, {**scope, node.target.name: inner}, inner, blocks, depth + 1)
         self._visit_all(node.else_, scope, loop, blocks, depth + 1)
-
-    def _judge(self, node: nodes.Node, loop: int, depth: int) -> None:
-        """An expression: each step of it is an operation."""
-        self._count(depth)
-        self.loops[loop].operations += 1
-        if isinstance(node, nodes.Filter) and node.name in _OF_SHORT:
-            self.loops[loop].texts += 1
-        elif isinstance(node, _LOOKING_THROUGH):
-            # Of several values in one: what is joined is as long as all of them.
-            self.loops[loop].values += max(1, sum(1 for _ in node.find_all((nodes.Name, nodes.Const))))
-        if isinstance(node, nodes.Filter):
-            self.loops[loop].values += _SLOW.get(node.name, 0)
-        if isinstance(node, nodes.Const):
-            _check_constant(node.value)
-        elif isinstance(node, nodes.Filter):
-            if node.name not in _FILTERS or node.node is None or node.dyn_args is not None or node.dyn_kwargs is not None:
-                raise _Unproven
-            if node.name not in ("default", "d") and not all(isinstance(one, nodes.Const) for one in _arguments(node)):
-                raise _Unproven
-        elif isinstance(node, nodes.Test):
-            if node.name not in _TESTS:
-                raise _Unproven
-        elif isinstance(node, nodes.List):
-            if node.items:
-                raise _Unproven
-        elif not isinstance(node, _HARMLESS):
-            raise _Unproven
-        if isinstance(node, nodes.Getitem) and not isinstance(node.arg, nodes.Const):
-            raise _Unproven
-        for child in node.iter_child_nodes():
-            self._judge(child, loop, depth + 1)
 
     def _count(self, depth: int) -> None:
         self._nodes += 1
         if self._nodes > _MOST_NODES or depth > _DEEPEST:
-            raise _Unproven
+            raise Unproven
 
 
 def _longest(value: Any) -> int:
@@ -284,33 +223,18 @@ def _longest(value: Any) -> int:
     return found
 
 
-def _arguments(node: nodes.Filter) -> Iterable[nodes.Node]:
-    return (*node.args, *(pair.value for pair in node.kwargs))
-
-
 def _constant(node: nodes.Node) -> str:
     if isinstance(node, nodes.Const) and isinstance(node.value, str):
         return node.value
-    raise _Unproven
-
-
-def _check_constant(value: Any) -> None:
-    if isinstance(value, str):
-        if len(value) > _LONGEST_CONSTANT:
-            raise _Unproven
-    elif isinstance(value, int | float):
-        if not -_LARGEST_CONSTANT <= value <= _LARGEST_CONSTANT:
-            raise _Unproven
-    elif value is not None:
-        raise _Unproven
+    raise Unproven
 
 
 def _path_of(node: nodes.Node, scope: Mapping[str, int]) -> tuple[int, Path]:
     """The list that a loop walks: (loop whose item it hangs on, steps from there)."""
     steps: list[str | int] = []
     if isinstance(node, nodes.Filter) and node.name in ("default", "d") and isinstance(node.node, nodes.Node):
-        if not all(isinstance(one, nodes.List) for one in _arguments(node)):
-            raise _Unproven
+        if not all(isinstance(one, nodes.List) for one in (*node.args, *(pair.value for pair in node.kwargs))):
+            raise Unproven
         node = node.node
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         if isinstance(node, nodes.Getattr):
@@ -318,10 +242,10 @@ def _path_of(node: nodes.Node, scope: Mapping[str, int]) -> tuple[int, Path]:
         elif isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str | int):
             steps.append(node.arg.value)
         else:
-            raise _Unproven
+            raise Unproven
         node = node.node
     if not isinstance(node, nodes.Name) or node.name == "loop":
-        raise _Unproven
+        raise Unproven
     if node.name in scope:
         return scope[node.name], tuple(reversed(steps))
     return _ROOT, (node.name, *reversed(steps))

@@ -16,9 +16,8 @@ from html import unescape
 from types import MethodType
 from typing import Any, NoReturn
 
-from jinja2 import DictLoader, StrictUndefined, Undefined, filters, pass_context
+from jinja2 import DictLoader, StrictUndefined, Undefined, filters, nodes, pass_context, tests
 from jinja2.compiler import CodeGenerator, Frame, optimizeconst
-from jinja2.nodes import Expr, Getattr
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, TemplateReference
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
@@ -82,14 +81,14 @@ class _Writer(CodeGenerator):
     """
 
     @optimizeconst
-    def visit_Getattr(self, node: Getattr, frame: Frame) -> None:  # noqa: N802  (as Jinja calls it)
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802  (as Jinja calls it)
         """Sandbox.getattr."""
         name = repr(node.attr)
         self.write("(t_holder[" + name + "] if type(t_holder := ")
         self.visit(node.node, frame)
         self.write(f") is dict and {name} in t_holder else environment.getattr(t_holder, {name}))")
 
-    def _output_child_pre(self, node: Expr, frame: Frame, finalize: Any) -> None:
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         """_put_out_html and _put_out_text, instead of finalize and escape around each other."""
         if self._is_plain(frame):
             text = "environment.escape_text(t_text)" if self.environment.autoescape else "t_text"
@@ -97,7 +96,7 @@ class _Writer(CodeGenerator):
         else:
             super()._output_child_pre(node, frame, finalize)
 
-    def _output_child_post(self, node: Expr, frame: Frame, finalize: Any) -> None:
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         if self._is_plain(frame):
             self.write(") is str else environment.put_out(t_text))")
         else:
@@ -126,9 +125,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.globals.clear()
         self.filters = _HTML_FILTERS if html else _TEXT_FILTERS
+        self.tests = _TESTS
         self.formats: Formats = formats_of(DEFAULT_LOCALE)
         self.put_out = _put_out_html if html else _put_out_text
         self.escape_text = _escape
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        if not self.autoescape:
+            for safe in tree.find_all(nodes.Filter):
+                for inner in safe.find_all(nodes.Filter) if safe.name == "safe" else ():
+                    inner.name = _HTML_ESCAPE if inner.name in ("e", "escape") else inner.name
+        return tree
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`obj.attribute`."""
@@ -188,6 +196,13 @@ def _bounded(number: Any) -> Any:
     if not -LARGEST_NUMBER < number < LARGEST_NUMBER:
         raise TemplateRefusal("A number is too large.")
     return number
+
+
+def _number_asked(value: Any) -> Any:
+    """For a text % writes by it as by a pattern, and "%999999999d" is one of a gigabyte."""
+    if type(present(value)) not in _NUMBERS:
+        raise TemplateRefusal("even, odd and divisibleby are for numbers.")
+    return value
 
 
 def _block_of(reference: TemplateReference, name: str) -> Any:
@@ -291,4 +306,11 @@ _HTML_FILTERS: dict[str, Any] = {name: filters.FILTERS[name] for name in _KEPT_F
     "date": _date,
     "datetime": _datetime,
 }
-_TEXT_FILTERS: dict[str, Any] = _HTML_FILTERS | {"safe": _safe_as_text}
+# Nothing is escaped in a text, but for what is made HTML there and then a text again (`safe`).
+_HTML_ESCAPE = "html escape"
+_TEXT_FILTERS: dict[str, Any] = _HTML_FILTERS | {"safe": _safe_as_text, "e": str, "escape": str, _HTML_ESCAPE: filters.FILTERS["e"]}
+_TESTS: dict[str, Any] = tests.TESTS | {
+    "even": lambda value: _number_asked(value) % 2 == 0,
+    "odd": lambda value: _number_asked(value) % 2 == 1,
+    "divisibleby": lambda value, num: _number_asked(value) % _number_asked(num) == 0,
+}

@@ -22,6 +22,27 @@ _BLOCKS = {"p": 2, "h1": 2, "h2": 2, "h3": 2, "h4": 2, "h5": 2, "h6": 2, "table"
 _BLOCKS |= dict.fromkeys(
     ("div", "tr", "li", "section", "article", "header", "footer", "center", "address", "dl", "dt", "dd", "pre", "hr"), 1
 )
+# What HTML lets authors leave out (WHATWG HTML §13.1.2.4): a start tag also ends such elements, as far as it lies in nothing of the third.
+_TABLE = ("table", "template")
+_ENDING: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "li": (("li",), ("ul", "ol", "menu", *_TABLE)),
+    **dict.fromkeys(("dt", "dd"), (("dt", "dd"), ("dl", *_TABLE))),
+    **dict.fromkeys(("td", "th"), (("td", "th"), _TABLE)),
+    "tr": (("td", "th", "tr"), _TABLE),
+    **dict.fromkeys(("tbody", "thead", "tfoot"), (("td", "th", "tr", "tbody", "thead", "tfoot", "caption", "colgroup"), _TABLE)),
+}
+_ENDING |= dict.fromkeys(
+    (
+        *("address", "article", "aside", "blockquote", "center", "details", "div", "dl", "fieldset", "figcaption", "figure", "footer"),
+        *("form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "main", "menu", "nav", "ol", "p", "pre", "section", "table", "ul"),
+    ),
+    (("p",), ("td", "th", "button", *_TABLE)),
+)
+_IN_HEAD = frozenset(
+    ("head", "base", "basefont", "bgsound", "link", "meta", "noframes", "noscript", "script", "style", "template", "title")
+)
+# An end tag of these ends all that is open in them.
+_ENDS_INNER = frozenset((*_BLOCKS, "td", "th", "tbody", "thead", "tfoot", "body", "html", "head")) - {"p", "hr"}
 _SYNTAX = re.compile(r"\{(?=[{%#])")
 
 
@@ -41,10 +62,12 @@ def derive_text(html: str) -> str:
 
 def tidy_text(text: str) -> str:
     """A rendered text without the gaps that conditions and loops left."""
-    # Plain replacing, again and again, is a tenth of what an expression takes.
-    for gap, better in ((" \n", "\n"), ("\n\n\n", "\n\n")):
-        while gap in text:
-            text = text.replace(gap, better)
+    # Plain replacing is a tenth of what an expression takes. Blanks in a row are rare, and there may be a thousand of them.
+    text = text.replace(" \n", "\n")
+    if " \n" in text:
+        text = "\n".join([line.rstrip(" ") for line in text.split("\n")])
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
     return text.strip() + "\n"
 
 
@@ -65,9 +88,9 @@ class _Walk(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self._end_before(tag)
         if self._left_out:
-            if tag == self._left_out[-1] and tag not in _VOID:
-                self._left_out.append(tag)
+            self._left_out += [tag] if tag not in _VOID else []
             return
         if tag not in _VOID and (tag in _LEFT_OUT or "hidden" in given or _HIDDEN.search(given.get("style", ""))):
             self._left_out.append(tag)
@@ -90,9 +113,12 @@ class _Walk(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if self._left_out:
-            if tag == self._left_out[-1]:
-                self._left_out.pop()
-            return
+            if tag in self._left_out:
+                del self._left_out[_last(self._left_out, (tag,)) :]
+                return
+            if tag not in _ENDS_INNER:
+                return
+            self._left_out.clear()
         if tag == "a" and self._links:
             href, start = self._links.pop()
             said = "".join(self._pieces[start:]).strip()
@@ -100,6 +126,16 @@ class _Walk(HTMLParser):
             if target and not target.startswith("#") and target.removeprefix("mailto:").removeprefix("tel:") != said:
                 self._word(f" ({target})" if said else target)
         self._want(_BLOCKS.get(tag, 0))
+
+    def _end_before(self, tag: str) -> None:
+        """What is left out and open, ends where the next element says so."""
+        if self._left_out == ["head"] and tag not in _IN_HEAD:
+            self._left_out.clear()
+        ended, within = _ENDING.get(tag, ((), ()))
+        inner = self._left_out[_last(self._left_out, within) + 1 :]
+        places = [place for place, one in enumerate(inner) if one in ended]
+        if places:
+            del self._left_out[len(self._left_out) - len(inner) + places[0] :]
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -158,3 +194,8 @@ class _Walk(HTMLParser):
 
     def _unmark(self, text: str) -> str:
         return _MARK.sub(lambda found: self._tags[int(found[1])], text)
+
+
+def _last(tags: list[str], wanted: tuple[str, ...]) -> int:
+    """Where the last of the wanted stands; -1 for nowhere."""
+    return max((place for place, tag in enumerate(tags) if tag in wanted), default=-1)

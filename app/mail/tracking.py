@@ -9,7 +9,8 @@
 
 Left as they are: bodies that are signed or encrypted (`PartMap.sealed`), attachments, links whose tag says so (links), links to our own
 pages, targets with a placeholder for unsubscribing that somebody else will fill in, targets that no redirect can name (location), and
-what is too long. With neither opens nor clicks a splice gives the body as it was.
+what is too long (a URL, HTML of more than MOST_HTML, links after MOST_LINKS). With neither opens nor clicks a splice gives the body as it
+was.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from app.mail.compose import Part
-from app.mail.links import LinkSpan, read_links
+from app.mail.links import MOST_HTML, MOST_LINKS, LinkSpan, read_links
 from app.mail.location import location_of, with_query_as_sent
 from app.mail.slots import BASE64, QUOTED, Slot, Target, open_part, quoted_slot, write_slot
 from app.mail.tokens import HEAD_LETTERS, LONGEST_PAYLOAD, MAC_LETTERS, TokenKind, TokenWriter, encode_payload
@@ -67,18 +68,21 @@ class CutBody:
 def plan_tracking(body: bytes, parts: Sequence[Part], *, sealed: bool = False, own: tuple[str, ...] = ()) -> TrackingPlan:
     """The plan for a body that came in as MIME. `own`: how URLs begin that are ours (unsubscribe, preferences, view in browser)."""
     slots: list[Slot] = []
+    html_left, links_left = MOST_HTML, MOST_LINKS
     for part in () if sealed else parts:
-        if part.content_type != "text/html" or part.attached:
+        if part.content_type != "text/html" or part.attached or part.end - part.start > html_left:
             continue
+        html_left -= part.end - part.start
         opened = open_part(body, part.start, part.end, part.encoding)
         if opened is None:
             continue
         found = read_links(opened.text, part.charset)
         targets = [
             Target(link.start, link.end, payload)
-            for link in found.links
+            for link in found.links[:links_left]
             if (payload := _payload_of(link.url, part.charset, own)) is not None
         ]
+        links_left -= len(targets)
         if found.pixel is not None:
             targets.append(Target(found.pixel, found.pixel, b""))
         slots += opened.find_slots(targets)

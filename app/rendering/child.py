@@ -5,7 +5,8 @@ It reads a request, answers it, and waits for the next; both are four bytes of l
 warm, an audit hook refuses whatever would open a file outside of Python's own code and the tables of languages and time zones. The
 environment is empty of secrets: the pool gives none. Wall time is the pool's to watch, which kills.
 
-A process that ran out of time or memory says so and leaves.
+A process that ran out of time or memory says so and leaves. Only a new one is believed: what others had rendered before takes memory too,
+so any other leaves with "again". Long before, when half of the room is taken, it leaves behind an answer as good as any.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def main() -> NoReturn:
         os.dup2(nowhere, number)
     sets: Recent[str, Compiled] = Recent(_KEPT_SETS)
     _warm(sets)
+    memory = os.open("/proc/self/statm", os.O_RDONLY)
     _limit()
+    leaves_with = (MOST_MEMORY + _taken(memory)) // 2
+    is_new = True
     signal.signal(signal.SIGPROF, _end)
     _write(answers, {"ready": True})
     while os.getppid() == parent:
@@ -62,6 +66,11 @@ def main() -> NoReturn:
         if request is None:
             break
         answer = _answer(request, sets)
+        if answer.get("fault", {}).get("code") == "too_much" and not is_new:
+            answer = {"again": True, "leave": True}
+        elif _taken(memory) > leaves_with:
+            answer["leave"] = True
+        is_new = False
         _write(answers, answer)
         if answer.get("leave"):
             break
@@ -129,6 +138,11 @@ def _limit() -> None:
             raise PermissionError("a template does not do this")
 
     sys.addaudithook(refuse)
+
+
+def _taken(memory: int) -> int:
+    """Octets of address space, as the limit counts them."""
+    return int(os.pread(memory, 100, 0).split()[0]) * resource.getpagesize()
 
 
 def _code_places() -> tuple[str, ...]:

@@ -130,16 +130,23 @@ class _Lane:
             if not self._idle and self._coming:
                 await asyncio.wait(self._coming, return_when=asyncio.FIRST_COMPLETED)
             child = self._idle.pop() if self._idle else await self._start()
-            try:
-                answer = await child.ask(request)
-            except BaseException:  # cancelled too: what it would answer next is not for the next one
-                self._replace(child)
-                raise
-            if answer.pop("leave", False):
-                self._replace(child)
-            else:
-                self._idle.append(child)
-            return answer
+            answer = await self._ask(child, request)
+            # Its memory was full of what others had rendered: a new one has all of it.
+            return await self._ask(await self._start(), request) if "again" in answer else answer
+
+    async def _ask(self, child: _Child, request: bytes) -> dict[str, Any]:
+        try:
+            answer = await child.ask(request)
+        except BaseException:  # cancelled too: what it would answer next is not for the next one
+            self._replace(child)
+            raise
+        if "again" in answer:
+            self._drop(child)
+        elif answer.pop("leave", False):
+            self._replace(child)
+        else:
+            self._idle.append(child)
+        return answer
 
     async def _start(self) -> _Child:
         try:

@@ -141,6 +141,30 @@ def test_the_subject_is_one_line_and_no_html() -> None:
     assert (made.subject, made.html, made.text) == ("Order <7> & 8", None, "x")
 
 
+@pytest.mark.parametrize("escape", ["e", "escape"])
+def test_nothing_is_escaped_where_there_is_no_html(escape: str) -> None:
+    html = (
+        f"<p>{{{{ a|{escape} }}}} {{{{ (a|{escape}) ~ '!' }}}}</p><a href='{{{{ url|{escape} }}}}'>x</a> "
+        f"{{{{ a|{escape}|replace('J', '<br>')|safe }}}} {{{{ b|safe }}}}"
+    )
+    variables = {"a": "Tom & Jerry <x>", "b": "<i>so &amp; so</i>", "url": "https://x.test/?a=1&b=2"}
+    made = Compiled(freeze("main", {"main": Source(f"{{{{ a|{escape} }}}}", html, None)})).render(variables)
+    assert made.subject == "Tom & Jerry <x>"
+    assert made.html == (
+        "<p>Tom &amp; Jerry &lt;x&gt; Tom &amp; Jerry &lt;x&gt;!</p><a href='https://x.test/?a=1&amp;b=2'>x</a> "
+        "Tom &amp; &lt;br&gt;erry &lt;x&gt; <i>so &amp; so</i>"
+    )
+    assert made.text == "Tom & Jerry <x> Tom & Jerry <x>!\n\nx (https://x.test/?a=1&b=2) Tom & erry <x> so & so\n"
+
+
+def test_a_text_is_no_pattern_to_be_filled() -> None:
+    for asked in ("even", "odd", "divisibleby 3", "divisibleby(num=3)"):
+        fault = fault_of(f"\n{{% if a is {asked} %}}{{% endif %}}", {"a": "%3000000000d"})
+        assert (fault.code, fault.line) == ("not_allowed", 2)
+        assert fault_of(f"{{% if a is {asked} %}}{{% endif %}}", {}).code == "missing_variable"
+    assert render("{{ a is even }} {{ a is odd }} {{ 9 is divisibleby 3 }}", {"a": 4}) == "True False True"
+
+
 def test_a_written_text_stays_as_it_is() -> None:
     made = Compiled(freeze("main", {"main": Source(None, "<p>x</p>", "Ciao\n\n\n\n{{ a }}")})).render({"a": "<"})
     assert made.text == "Ciao\n\n\n\n<"

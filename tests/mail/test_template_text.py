@@ -24,6 +24,19 @@ from app.mail.template_text import derive_text, tidy_text
         ("1 &lt; 2 &amp;&nbsp;3 &eacute;", "1 < 2 & 3 é\n"),
         ("a<b>b</b>c <i>d</i>", "abc d\n"),
         ("a<hr>b", "a\n---\nb\n"),
+        # End tags that HTML lets authors leave out.
+        ("<html><head><title>t</title><meta charset=utf-8><body><p>Hello</p></body></html>", "Hello\n"),
+        ("<html><head><style>p{}</style><p>Hello", "Hello\n"),
+        ("<p hidden>pre<b>head<p>Hello<p>World", "Hello\n\nWorld\n"),
+        ("<p hidden>pre<div>Hello</div>", "Hello\n"),
+        ("<ul><li hidden>x<ul><li>y</ul>z<li>One<li>Two</ul>", "- One\n- Two\n"),
+        ("<ul><li>One<li hidden>x</ul>after", "- One\n\nafter\n"),
+        ("<dl><dt hidden>x<dd>Shown</dl>", "Shown\n"),
+        ("<table><tr><td style='display:none'>pre<td>Shown<tr><td>too</table>", "Shown\ntoo\n"),
+        ("<table><tr hidden><td>a<table><tr><td>b</table>c<tr><td>Shown</table>", "Shown\n"),
+        ("<table><tr><td><span hidden>pre</td><td>Shown</td></table>", "Shown\n"),
+        ("<div hidden><p>a</p>b</p>c<div>d</div>e</div>Shown", "Shown\n"),
+        ("<div hidden><b>a</b></i>b</div>Shown", "Shown\n"),
     ],
 )
 def test_what_html_says(html: str, text: str) -> None:
@@ -60,3 +73,7 @@ def test_any_text_is_taken() -> None:
         "\ue0005\ue001",
     ):
         assert isinstance(derive_text(html), str)
+
+
+def test_gaps_are_closed_however_long_they_are() -> None:
+    assert tidy_text("  a \n b   \n\n \n\n\n c\t\n d " + " " * 60_000 + "\n" * 60_000 + "e ") == "a\n b\n\n c\t\n d\n\ne\n"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.mail.address import Address
 from app.mail.compose import Attachment, Content, Draft, Part, compose
+from app.mail.links import MOST_HTML, MOST_LINKS
 from app.mail.parts import read_parts
 from app.mail.tokens import LONGEST_PAYLOAD, TokenKind, TokenWriter, read_token
 from app.mail.tracking import TrackingPlan, cut_body, plan_as_json, plan_composed, plan_of_json, plan_tracking, splice
@@ -185,6 +186,24 @@ def test_sealed_mail_attachments_and_what_cannot_be_read_are_left() -> None:
         Part("1", "text/html", "utf-8", "base64", 0, len(html)),
     ):
         assert plan_tracking(html, (other,)).slots == ()
+
+
+def test_what_is_too_long_goes_as_it_came() -> None:
+    def planned(octets: bytes, encoding: str, times: int = 1) -> TrackingPlan:
+        places = range(0, times * len(octets), len(octets))
+        parts = [Part("1", "text/html", "utf-8", encoding, place, place + len(octets)) for place in places]
+        return plan_tracking(octets * times, parts)
+
+    assert planned(b"=41" * (MOST_HTML // 3 + 1), "quoted-printable").slots == ()
+    links = b'<a href="https://x.it/">x</a>'
+    few, many = links * MOST_LINKS, links * (MOST_LINKS + 3_000)
+    assert len(planned(few, "8bit").slots) == len(planned(many, "8bit").slots) == MOST_LINKS + 1, "and the pixel"
+    assert len(planned(links * 1_000, "8bit", times=7).slots) == MOST_LINKS + 7
+    assert len(planned(b"x" * (MOST_HTML // 3), "8bit", times=9).slots) == 3
+    for html, number in ((few, MOST_LINKS), (many, MOST_LINKS), (b"x" * MOST_HTML + links, 0)):
+        content = composed(html.decode())
+        assert len(content.links) == number
+        assert spliced(content.body, plan_composed(content.body, content.links, content.pixel)).count(b"/c/") <= number
 
 
 def test_lines_of_7bit_mail_stay_short_enough() -> None:
