@@ -9,9 +9,12 @@ never change and are kept as long as there is room.
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -151,7 +154,7 @@ class TemplateBook:
 
     def kept(self, account_id: int, template_id: UUID, number: int) -> Version | None:
         """The same out of memory."""
-        return self._versions.kept((account_id, template_id, number))
+        return self._versions.get((account_id, template_id, number))
 
     def forget(self, account_id: int) -> None:
         """Something of this account was published or archived here."""
