@@ -55,6 +55,8 @@ async def test_postgresql_is_away_when_a_worker_leaves(house: House, monkeypatch
 
 
 async def test_a_worker_that_cannot_begin_is_stopped_all_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house.database.hot() as connection:
+        await until(lambda: connection.fetchval("SELECT count(*) FROM workers"), lambda count: count == 1)  # the first one has begun
     postgresql, began = Away(monkeypatch), asyncio.Event()
     begin = Drain._begin
 
