@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     submission_bytes: int = Field(
         256 * 1024 * 1024,
-        description="Content of unfinished messages that one SMTP process may hold; of one account, alone, half of it.",
+        description="Content of unfinished messages that one SMTP process may hold; at least twice the longest: one account has half.",
         ge=1,
     )
     submission_login_seconds: float = Field(120.0, description="How long a client may take to log in.", gt=0)
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     return_connections_per_address: int = Field(50, description="Most of them from one address (of IPv6, from one /64).", ge=1)
     return_bytes: int = Field(
         128 * 1024 * 1024,
-        description="Content of unfinished mail that one SMTP process may hold there; of one address, alone, half of it.",
+        description="Content of unfinished mail that one SMTP process may hold there; at least twice the longest: one address has half.",
         ge=1,
     )
     return_most_bytes: int = Field(5 * 1024 * 1024, description="Longest mail that is taken back.", ge=1)
