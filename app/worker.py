@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from arq import cron
-from arq.connections import RedisSettings
+from arq.connections import ArqRedis
 from arq.worker import Worker
 from sqlalchemy.exc import DBAPIError
 
@@ -137,10 +137,11 @@ async def _host_arq(database: store.db.Database, settings: Settings) -> None:
     while True:
         began = asyncio.get_running_loop().time()
         try:
+            connections = ArqRedis.from_url(settings.redis_url, socket_connect_timeout=1.0)
             worker = Worker(
                 functions=[],
                 cron_jobs=[cron(_chores_cron, second=0, timeout=30, keep_result=0)],
-                redis_settings=RedisSettings.from_dsn(settings.redis_url),
+                redis_pool=connections,
                 handle_signals=False,
                 poll_delay=0.5,
                 job_timeout=30,
@@ -150,14 +151,14 @@ async def _host_arq(database: store.db.Database, settings: Settings) -> None:
             try:
                 await worker.async_run()
             finally:
-                await _close_arq(worker)
+                await _close_arq(worker, connections)
         except Exception as error:
             log.loop_failed("arq", error if isinstance(error, OSError) else OSError(log.cause(error)))
         wait = 1.0 if asyncio.get_running_loop().time() - began > 60 else min(wait * 2, 30.0)
         await asyncio.sleep(wait)
 
 
-async def _close_arq(worker: Worker) -> None:
+async def _close_arq(worker: Worker, connections: ArqRedis) -> None:
     """Instead of its close(): that waits for tasks that were cancelled with it, and then never comes to the connections."""
     tasks = [task for task in (worker.main_task, *worker.tasks.values()) if task is not None]
     for task in tasks:
@@ -165,8 +166,7 @@ async def _close_arq(worker: Worker) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     # A failure here must not hide why we are here, least of all that we were told to stop.
     with contextlib.suppress(Exception):
-        if worker._pool is not None:
-            await worker._pool.close(close_connection_pool=True)
+        await connections.aclose(close_connection_pool=True)
 
 
 async def _post_webhooks(

@@ -31,7 +31,7 @@ def settle_without_fence() -> None:
 def take_nothing_over() -> None:
     """The rows of dead workers stay theirs."""
 
-    async def nothing(self: Lease, connection: Any) -> None:
+    async def nothing(self: Lease, connection: Any, died: Any) -> None:
         return None
 
     Lease._take_over = nothing  # type: ignore[method-assign]

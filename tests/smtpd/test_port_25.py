@@ -78,7 +78,7 @@ async def test_the_course_of_a_message(door: OpenDoor, books: _Books) -> None:
     [
         (AWAY, "451 4.3.0 The database is not reachable. Try again in 2 s."),
         (Throttled("Too fast.", retry_after_seconds=7), "451 4.7.1 Too fast. Try again in 7 s."),
-        (ConnectionRefusedError(), "451 4.3.0 The database is not reachable: try again later"),
+        (ConnectionRefusedError(), "451 4.3.0 The database is not reachable. Try again in 2 s."),
         (RuntimeError("a secret"), "421 4.3.0 Something went wrong here: try again later"),
     ],
     ids=lambda value: type(value).__name__,
