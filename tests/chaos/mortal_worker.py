@@ -41,6 +41,7 @@ POINTS = (
 LEAST_IN_HAND = 20
 POISONED = "by a poisonous row"
 _END_OF_BODY = b"\r\n.\r\n"  # the next message's envelope may follow it in the same write
+_NOTICED_AFTER_SECONDS = 1.0
 _POISON = b"RCPT TO:<poison"
 
 
@@ -136,6 +137,16 @@ def _dying_after_dot(fate: Fate) -> Callable[[Any], Any]:
     return wrapper
 
 
+def _noticing_late(has_died: Callable[[str | None], bool]) -> Callable[[str | None], bool]:
+    """A death is noticed a little after it: the harness reads first what the dead worker had in its name (faults._own)."""
+    seen: dict[str | None, float] = {}
+
+    def noticed(mark: str | None) -> bool:
+        return has_died(mark) and time.monotonic() - seen.setdefault(mark, time.monotonic()) >= _NOTICED_AFTER_SECONDS
+
+    return noticed
+
+
 def main() -> None:
     deaths, *words = sys.argv[1:]
     make_mortal(Fate(Path(deaths)))
@@ -143,6 +154,8 @@ def main() -> None:
         lease.own_mark = lambda: None
         lease.has_died = lambda _mark: False
         words = words[1:]
+    else:
+        lease.has_died = _noticing_late(lease.has_died)
     for word in words:
         sabotage.WORKERS[word]()
     run(read_settings())
