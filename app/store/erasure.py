@@ -1,7 +1,7 @@
 """One person's data, found by address and taken out of history: what `feedback.erasure` does, in statements.
 
-Nothing finds a recipient by address: that index would cost every message for what is asked a few times a year. So an account's
-history is read in slices of its primary key, and what is found is written in small transactions of their own.
+An address outside ASCII can be written in several ways, which the index of addresses does not know, and subjects and reports name people
+too. So an account's history is read in slices of its primary key, and what is found is written in small transactions of their own.
 
 Rows stay, so that sums and the order of events stay; what tells who it was goes out of them. ERASED stands where the address stood: one
 word for everybody, so that nothing ties an erased person's mails together. It lies below .invalid, which no mail can reach.
